@@ -1,0 +1,53 @@
+"""Voxel grids: affines from voxel index (i, j, k) to scanner or template millimetres (right, anterior, superior)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+
+Affine = npt.NDArray[np.float64]
+
+
+def corner_distance(a: Affine, b: Affine, shape: Sequence[int]) -> float:
+    """Largest distance in mm between where two affines place the eight corner voxels of a grid of this shape."""
+    corners = np.array([(*corner, 1) for corner in itertools.product(*((0, size - 1) for size in shape))], dtype=float)
+    return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
+
+
+def voxel_sizes(affine: Affine) -> Affine:
+    """Spacing in mm along i, j, k."""
+    return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def orthonormal(affine: Affine) -> Affine:
+    """The affine with the nearest orthonormal axes (polar decomposition), the same spacing and the same first voxel."""
+    spacing = voxel_sizes(affine)
+    left, _, right = np.linalg.svd(affine[:3, :3] / spacing)
+    result = affine.copy()
+    result[:3, :3] = (left @ right) * spacing
+    return result
+
+
+def orientation(affine: Affine) -> str:
+    """Where i, j, k point, as in "RAS" or "LPI"."""
+    return "".join(nib.aff2axcodes(affine))
+
+
+def to_ras(data: npt.NDArray[Any], affine: Affine) -> tuple[npt.NDArray[Any], Affine]:
+    """Flip and permute axes so that i, j, k point right, anterior and superior as closely as they can.
+
+    Args:
+        data: (i, j, k).
+        affine: its grid.
+
+    Returns:
+        A view of the same voxels, and the grid they now lie on.
+    """
+    axes = nib.io_orientation(affine)
+    moved = nib.orientations.inv_ornt_aff(axes, data.shape)
+    return nib.apply_orientation(data, axes), affine @ moved

@@ -1,0 +1,225 @@
+"""Read NIfTI files to the last byte, and write them so that equal voxels give equal bytes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import SimpleITK
+
+from dataset_conversion.geometry import Affine, voxel_sizes
+
+_GEOMETRY_FIELDS = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z", "xyzt_units", "pixdim"),
+)
+_MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}  # the codes of NIfTI's xyzt_units: metre, millimetre, micrometre
+_SPACING_LIMITS = (0.01, 100.0)  # mm; beyond, the header is wrong (often its unit), not the scanner
+_GZIP_LEVEL = 1  # level 6 takes 1.4 times as long on a float32 T1
+
+
+class BadFileError(Exception):
+    """A file that cannot be used: what is wrong with it, what to do, and the code of the finding."""
+
+    def __init__(self, code: str, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.code, self.problem, self.remedy = code, problem, remedy
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A three-dimensional NIfTI image in memory.
+
+    ``data`` is (i, j, k) with the header's scale factors applied, ``affine`` maps (i, j, k) to mm (sform before qform).
+    ``oddities`` are the ways in which the stored file is not the plain 3D ``.nii.gz`` that nnU-Net's reader expects.
+    """
+
+    data: npt.NDArray[Any]
+    affine: Affine
+    header: nib.Nifti1Header
+    sha256: str
+    oddities: tuple[str, ...]
+
+    @property
+    def code(self) -> int:
+        """The NIfTI code of the space that ``affine`` maps to (1 scanner, 2 aligned, 3 Talairach, 4 MNI)."""
+        sform, qform = int(self.header["sform_code"]), int(self.header["qform_code"])
+        code = sform if sform > 0 else qform
+        return code if code <= 4 else 2
+
+
+def read(path: Path) -> Volume:
+    """Read a file completely: a truncated or damaged one is found here and not during training.
+
+    Raises:
+        BadFileError: where the file is not a readable three-dimensional scalar image with a position in space.
+    """
+    stored = _read_bytes(path)
+    compressed = path.name.lower().endswith(".gz")
+    content = _decompress(stored) if compressed else stored
+    image, header = _parse(content)
+    oddities = []
+    if not path.name.endswith(".nii.gz"):
+        oddities.append("not named .nii.gz")
+    if isinstance(image, nib.Nifti2Image):
+        oddities.append("NIfTI-2")
+    shape = image.shape
+    if len(shape) > 3 and all(size == 1 for size in shape[3:]):
+        oddities.append(f"{len(shape)} dimensions, the last of size 1")
+        shape = shape[:3]
+    if len(shape) != 3 or min(shape) < 2:
+        size = " × ".join(map(str, shape))
+        raise BadFileError("NOT_3D", f"not a single 3D volume, its size is {size}", "Give one 3D volume per file")
+    dtype = header.get_data_dtype()
+    if dtype.kind not in "iuf":
+        raise BadFileError("VOXEL_TYPE", f"voxels of type {dtype} cannot be used", "Export one number per voxel")
+    if header["scl_slope"] not in (0, 1) or header["scl_inter"] != 0:
+        oddities.append("scale factors in the header")
+    affine = _affine(header)
+    try:
+        data = np.asanyarray(image.dataobj).reshape(shape)
+    except Exception as error:  # nibabel raises many types for malformed content
+        raise BadFileError("UNREADABLE", f"cannot read its voxels ({error})", "Get the file again") from error
+    return Volume(data, affine, header, hashlib.sha256(stored).hexdigest(), tuple(oddities))
+
+
+def seen_by_simpleitk(path: Path) -> Affine | None:
+    """The grid, as a RAS affine in mm, that nnU-Net's default reader takes from a file; None where it refuses it."""
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    if reader.GetDimension() != 3:
+        return None
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.array(reader.GetSpacing())
+    affine[:3, 3] = reader.GetOrigin()
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def grid_header(affine: Affine, code: int) -> nib.Nifti1Header:
+    """A header with this grid in mm as both qform and sform, and nothing else."""
+    header = nib.Nifti1Header()
+    header.set_xyzt_units("mm")
+    header.set_data_shape((1, 1, 1))
+    header.set_qform(affine, code)
+    header.set_sform(affine, code)
+    return header
+
+
+def write(path: Path, data: npt.NDArray[Any], grid: nib.Nifti1Header) -> None:
+    """Write a .nii.gz with the grid of a header; equal arguments give equal bytes, wherever and whenever.
+
+    Args:
+        data: (i, j, k) of a NIfTI type, stored unscaled.
+        grid: only its qform, sform, spacing and unit are used.
+    """
+    header = nib.Nifti1Header()
+    header.set_data_dtype(data.dtype)
+    header.set_data_shape(data.shape)
+    for name in _GEOMETRY_FIELDS:
+        header[name] = grid[name]
+    header["pixdim"][4:] = 1
+    header.set_slope_inter(1, 0)
+    header["magic"] = b"n+1"
+    header["vox_offset"] = 352
+    no_extension = bytes(4)
+    with path.open("xb") as file, gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as zipped:
+        zipped.write(header.binaryblock + no_extension)
+        # NIfTI stores i fastest: the transpose of a C-ordered array.
+        zipped.write(np.ascontiguousarray(data.T).data)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        stored = path.read_bytes()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise BadFileError(
+                "UNREADABLE", "a link to a file that is not there", "Fetch its content (datalad get, git annex get)"
+            ) from None
+        raise BadFileError("UNREADABLE", "does not exist", "Correct the path") from None
+    except IsADirectoryError:
+        raise BadFileError("UNREADABLE", "a folder, not a file", "Put the file inside it in its place") from None
+    except PermissionError:
+        if path.is_dir():
+            raise BadFileError("UNREADABLE", "a folder, not a file", "Put the file inside it in its place") from None
+        raise BadFileError("UNREADABLE", "no permission to read it", "Make it readable (chmod u+r)") from None
+    except OSError as error:
+        raise BadFileError("UNREADABLE", f"cannot be read ({error.strerror})", "Get the file again") from None
+    if not stored:
+        raise BadFileError("UNREADABLE", "empty (0 bytes)", "Get the file again")
+    return stored
+
+
+def _decompress(stored: bytes) -> bytes:
+    if not stored.startswith(b"\x1f\x8b"):
+        raise BadFileError(
+            "UNREADABLE", "named .gz but not gzip data", "Get the file again, or name it .nii if it is not compressed"
+        )
+    try:
+        # Checks length and CRC, which readers that stop after the last voxel never reach.
+        return gzip.decompress(stored)
+    except EOFError:
+        raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
+    except (OSError, zlib.error) as error:
+        raise BadFileError("UNREADABLE", f"damaged gzip data ({error})", "Get the file again") from None
+
+
+def _parse(content: bytes) -> tuple[nib.Nifti1Image, nib.Nifti1Header]:
+    """A nibabel image over these bytes whose voxels are all there, and the header as stored.
+
+    nibabel blanks the scale factors and the voxel offset in the header that it attaches to the image.
+    """
+    kind = nib.Nifti2Image if _size_field(content) == 540 else nib.Nifti1Image
+    try:
+        stored = kind.header_class(content[: kind.header_class.template_dtype.itemsize], check=False)
+        if stored["magic"].item() not in (b"n+1", b"n+2"):
+            raise ValueError("it lacks the mark of a single-file NIfTI")
+        shape = tuple(int(size) for size in stored.get_data_shape())
+        needed = int(stored["vox_offset"]) + math.prod(shape) * stored.get_data_dtype().itemsize
+        image = kind.from_bytes(content)
+    except Exception as error:  # nibabel raises many types for malformed content
+        remedy = "Get the file again, or convert it to NIfTI"
+        raise BadFileError("UNREADABLE", f"not a NIfTI file ({error})", remedy) from None
+    if not shape or min(shape) < 1:
+        raise BadFileError("NOT_3D", f"no voxels, its size is {shape}", "Give one 3D volume per file")
+    if needed > len(content):
+        problem = f"its header announces {needed} bytes, there are {len(content)}"
+        raise BadFileError("TRUNCATED", problem, "Get the file again")
+    return image, stored
+
+
+def _size_field(content: bytes) -> int:
+    """The header's own size in either byte order: 348 for NIfTI-1, 540 for NIfTI-2."""
+    little, big = int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")
+    return min(little, big)
+
+
+def _affine(header: nib.Nifti1Header) -> Affine:
+    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
+        problem = "its header has no position in space (sform and qform codes are 0), so left and right are unknown"
+        raise BadFileError("NO_ORIENTATION", problem, "Export it again with its orientation")
+    try:
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    except Exception as error:  # nibabel raises many types for malformed content
+        raise BadFileError("BAD_AFFINE", f"its header has no usable affine ({error})", "Export it again") from None
+    unit = int(header["xyzt_units"]) % 8
+    affine[:3] *= _MM_PER_UNIT.get(unit, 1.0)
+    spacing = voxel_sizes(affine)
+    low, high = _SPACING_LIMITS
+    if not np.isfinite(affine).all() or not ((spacing > low) & (spacing < high)).all():
+        sizes = " × ".join(f"{size:.4g}" for size in spacing)
+        problem = f"its header gives a voxel size of {sizes} mm"
+        raise BadFileError("BAD_AFFINE", problem, "Correct the header (affine and unit)")
+    return affine

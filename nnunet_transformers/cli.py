@@ -1,0 +1,246 @@
+"""The command `nnunet-transformers`: each of its commands calls one function that a script can call too."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import nnunet_transformers
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 where `doctor` finds something to mend, 2 for an error of the user's."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if arguments.debug or not isinstance(error, _user_errors()):
+            raise
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    from dataset_conversion.errors import ConversionError
+    from nnunet_transformers.comparison.errors import ComparisonError
+
+    return ConversionError, ComparisonError
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnunet-transformers",
+        description="Transformer trainers for stock nnU-Net v2: data in, comparison out. "
+        "Training itself is nnU-Net's own nnUNetv2_train with -tr nnUNetTrainerSwinUNETR.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {nnunet_transformers.__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_convert(commands)
+    _add_scan(commands)
+    _add_phantom(commands)
+    _add_demo(commands)
+    _add_doctor(commands)
+    _add_env(commands)
+    return parser
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default not in (None, False, []) else action.help
+
+
+def _command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example: {example}",
+        formatter_class=_HelpFormatter,
+    )
+
+
+def _add_convert(commands: argparse._SubParsersAction) -> None:
+    from dataset_conversion.convert import DEFAULT_JOBS
+
+    parser = _command(
+        commands,
+        "convert",
+        "turn a data folder into an nnU-Net dataset",
+        "nnunet-transformers convert atlas ATLAS_2 --dataset-id 201",
+    )
+    parser.add_argument("layout", choices=["atlas"], help="how the folder is laid out")
+    parser.add_argument("source", type=Path, metavar="SRC", help="the folder")
+    parser.add_argument("--dataset-id", type=int, required=True, metavar="ID", help="1 to 999")
+    parser.add_argument("--name", default="ATLAS", help="the dataset is called Dataset<ID>_<NAME>")
+    parser.add_argument("--raw-folder", type=Path, metavar="DIR", help="instead of the folder in nnUNet_raw")
+    parser.add_argument(
+        "--exclude", nargs="+", action="extend", default=[], metavar="CASE", help="cases or subjects to leave out"
+    )
+    parser.add_argument("--skip-bad", action="store_true", help="leave out cases that fail a check, with the reason")
+    parser.add_argument(
+        "--empty-masks",
+        choices=["error", "keep", "skip"],
+        default="error",
+        help="what to do with a mask without lesion",
+    )
+    parser.add_argument(
+        "--link", choices=["auto", "copy"], default="auto", help="hard-link files that need no change, or copy them"
+    )
+    parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation")
+    parser.add_argument("--seed", type=int, default=12345, help="of the folds")
+    parser.add_argument("--jobs", type=int, default=DEFAULT_JOBS, metavar="N", help="cases at a time")
+    parser.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
+    parser.set_defaults(run=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from dataset_conversion.convert import convert
+
+    result = convert(
+        arguments.source,
+        layout=arguments.layout,
+        dataset_id=arguments.dataset_id,
+        name=arguments.name,
+        raw_folder=arguments.raw_folder,
+        exclude=arguments.exclude,
+        skip_bad=arguments.skip_bad,
+        empty_masks=arguments.empty_masks,
+        link=arguments.link,
+        folds=arguments.folds,
+        seed=arguments.seed,
+        jobs=arguments.jobs,
+        dry_run=arguments.dry_run,
+    )
+    print(result)
+    return 0
+
+
+def _add_scan(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "scan",
+        "print the case table of a data folder (TSV), reading file names only",
+        "nnunet-transformers scan atlas ATLAS_2 > cases.tsv",
+    )
+    parser.add_argument("layout", choices=["atlas"], help="how the folder is laid out")
+    parser.add_argument("source", type=Path, metavar="SRC", help="the folder")
+    parser.set_defaults(run=_scan)
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    from dataset_conversion.case_table import to_tsv
+    from dataset_conversion.convert import scan
+
+    found = scan(arguments.source, arguments.layout)
+    for finding in found.findings:
+        print(finding, file=sys.stderr)
+    print(to_tsv(found.cases), end="")
+    return 0
+
+
+def _add_phantom(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "phantom",
+        "write synthetic stroke data that look like ATLAS R2.0",
+        "nnunet-transformers phantom phantom --subjects 10 --spacing 3",
+    )
+    parser.add_argument("destination", type=Path, metavar="DEST", help="a new folder")
+    parser.add_argument("--subjects", type=int, required=True, metavar="N", help="with lesion masks")
+    parser.add_argument(
+        "--test-subjects", type=int, default=0, metavar="N", help="without; masks in hidden_test_masks/"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files")
+    parser.add_argument("--spacing", type=float, default=1.0, metavar="MM", help="voxel size; 3 is quick on a CPU")
+    parser.add_argument(
+        "--lesions", type=Path, metavar="DIR", help="take lesion shapes from the NIfTI masks (MNI space) in this folder"
+    )
+    parser.set_defaults(run=_phantom)
+
+
+def _phantom(arguments: argparse.Namespace) -> int:
+    from dataset_conversion.phantom import write_phantom
+
+    folder = write_phantom(
+        arguments.destination,
+        subjects=arguments.subjects,
+        test_subjects=arguments.test_subjects,
+        seed=arguments.seed,
+        spacing=arguments.spacing,
+        lesions=arguments.lesions,
+    )
+    print(folder)
+    return 0
+
+
+def _add_demo(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "demo",
+        "run the whole comparison on a small phantom; run it again to resume",
+        "nnunet-transformers demo --workdir demo",
+    )
+    parser.add_argument("--workdir", type=Path, default=Path("demo"), metavar="DIR", help="all output goes here")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from nnunet_transformers.comparison.demo import run_demo
+
+    print(run_demo(arguments.workdir))
+    return 0
+
+
+def _add_doctor(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "doctor", "tell what is set up, what is not, and how to mend it", "nnunet-transformers doctor"
+    )
+    parser.add_argument("--json", action="store_true", help="for a script to read")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from nnunet_transformers.plugin.doctor import examine
+
+    checks = examine()
+    if arguments.json:
+        print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
+    else:
+        print("\n".join(map(str, checks)))
+    return int(any(check.ok is False for check in checks))
+
+
+def _add_env(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands,
+        "env",
+        "print the line that makes nnU-Net find our trainers where start-up files are not read",
+        'eval "$(nnunet-transformers env)"',
+    )
+    parser.set_defaults(run=_env)
+
+
+def _env(arguments: argparse.Namespace) -> int:
+    import os
+    import shlex
+
+    from nnunet_transformers.plugin import autostart
+
+    os.environ.pop(autostart.OPT_OUT, None)
+    autostart.activate()
+    print(f"export {autostart.VARIABLE}={shlex.quote(os.environ[autostart.VARIABLE])}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

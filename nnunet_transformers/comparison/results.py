@@ -1,0 +1,305 @@
+"""Read what nnU-Net left in a dataset's results folder: scores of models and ensembles, and the selected one.
+
+    nnUNet_results/Dataset201_ATLAS/
+      nnUNetTrainer__nnUNetPlans__3d_fullres/     a model
+        fold_0/validation/summary.json            scores of one fold's validation cases
+        crossval_results_folds_0_1_2_3_4/         the same of all folds, by nnUNetv2_find_best_configuration
+      ensembles/ensemble___A___B___0_1_2_3_4/     scores of a pair of models
+      inference_information.json                  which of these nnU-Net selected
+
+Nothing is averaged here. Dice is nnU-Net's: not a number (NaN) where reference and prediction are both empty.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nnunet_transformers.comparison.errors import ComparisonError
+
+SCORE_COLUMNS = ("case", "fold", "label", "dice", "reference_voxels", "predicted_voxels", "reference", "prediction")
+
+_FOLDS = tuple(range(5))  # nnU-Net's cross-validation, where no splits_final.json says otherwise
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trainer with its plans and configuration.
+
+    Attributes:
+        folder: named trainer__plans__configuration.
+        scores: one row per case and label, see SCORE_COLUMNS. `fold` is missing where only the merged scores are there.
+        missing_folds: folds without a validation.
+        notes: what a reader has to know about these scores, as sentences.
+    """
+
+    folder: Path
+    trainer: str
+    plans: str
+    configuration: str
+    scores: pd.DataFrame
+    missing_folds: tuple[int, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def identifier(self) -> str:
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The averaged probabilities of two models, scored by nnUNetv2_find_best_configuration."""
+
+    folder: Path
+    members: tuple[str, ...]
+    folds: tuple[int, ...]
+    scores: pd.DataFrame
+
+    @property
+    def identifier(self) -> str:
+        return self.folder.name
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What nnUNetv2_find_best_configuration selected.
+
+    Attributes:
+        models: identifiers of one model, or of the two of an ensemble.
+        dice, postprocessed_dice: its mean foreground Dice before and after postprocessing.
+        postprocessing: the file nnUNetv2_apply_postprocessing needs.
+        postprocessing_steps: names of the steps that helped; none if the prediction stays as it is.
+    """
+
+    models: tuple[str, ...]
+    folds: tuple[int, ...]
+    dice: float
+    postprocessed_dice: float
+    postprocessing: Path
+    postprocessing_steps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results folder of one dataset, the stock U-Net (the baseline) first among the models."""
+
+    folder: Path
+    models: tuple[Model, ...]
+    ensembles: tuple[Ensemble, ...]
+    selection: Selection | None
+
+    @property
+    def dataset(self) -> str:
+        return self.folder.name
+
+    @property
+    def dataset_id(self) -> int:
+        return int(self.dataset[len("Dataset") : len("Dataset") + 3])
+
+    @property
+    def baseline(self) -> Model:
+        return self.models[0]
+
+
+def read_results(folder: Path, splits: Path | None = None) -> Results:
+    """Read a dataset's results folder.
+
+    Args:
+        folder: nnUNet_results/DatasetNNN_Name.
+        splits: the dataset's splits_final.json, for the number of folds; five without it.
+
+    Raises:
+        ComparisonError: there is no scored model, a file cannot be read, or a case was validated in two folds.
+    """
+    folder = Path(folder)
+    if not re.fullmatch(r"Dataset\d{3}_.+", folder.name) or not folder.is_dir():
+        raise ComparisonError(
+            f"not a results folder of a dataset: {folder}",
+            "Give the folder DatasetNNN_Name inside nnUNet_results. Nothing was written.",
+            "NO_RESULTS_FOLDER",
+        )
+    expected = range(len(read_json(splits))) if splits and splits.is_file() else _FOLDS
+    candidates = sorted(path for path in folder.iterdir() if path.is_dir() and len(path.name.split("__")) == 3)
+    models = [model for path in candidates if (model := _read_model(path, expected))]
+    if not models:
+        there_are = f"; without a validation: {', '.join(p.name for p in candidates)}" if candidates else ""
+        raise ComparisonError(
+            f"no validated model in {folder}{there_are}",
+            f"Train and validate first: nnUNetv2_train {folder.name[7:10]} 3d_fullres FOLD -tr TRAINER --npz, "
+            f"for FOLD in {' '.join(map(str, expected))}. Nothing was written.",
+            "NO_RESULTS",
+        )
+    models.sort(key=lambda model: (not re.fullmatch(r"nnUNetTrainer(_\w+)?", model.trainer), model.identifier))
+    ensembles = [e for path in sorted(folder.glob("ensembles/ensemble___*")) if (e := _read_ensemble(path))]
+    return Results(folder, tuple(models), tuple(ensembles), _read_selection(folder))
+
+
+def read_scores(summary: Path, label_names: dict[str, str], fold: int | None = None) -> pd.DataFrame:
+    """The cases of one of nnU-Net's summary.json files, SCORE_COLUMNS.
+
+    Paths in it are absolute and of the machine that wrote it; a prediction that is not there is looked for beside the
+    file.
+    """
+    rows: list[dict[str, Any]] = []
+    content = read_json(summary)
+    try:
+        for case in content["metric_per_case"]:
+            recorded = Path(case["prediction_file"])
+            beside = summary.parent / recorded.name
+            for key, metrics in case["metrics"].items():
+                if key != "0":
+                    rows.append(
+                        {
+                            "case": case_name(recorded.name),
+                            "fold": fold,
+                            "label": label_names.get(key, f"label {key}"),
+                            "dice": math.nan if metrics["Dice"] is None else float(metrics["Dice"]),
+                            "reference_voxels": int(metrics["n_ref"]),
+                            "predicted_voxels": int(metrics["n_pred"]),
+                            "reference": Path(case["reference_file"]),
+                            "prediction": beside if beside.is_file() else recorded,
+                        }
+                    )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ComparisonError(
+            f"not a summary.json as nnU-Net 2 writes it ({type(error).__name__}: {error}): {summary}",
+            "Validate again: nnUNetv2_train … --val --npz. Nothing was written.",
+            "BAD_SUMMARY",
+        ) from error
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def read_label_names(dataset_json: Path) -> dict[str, str]:
+    """Name of each label or region by its key in summary.json, "1" or "(1, 2)"; empty without the file."""
+    if not dataset_json.is_file():
+        return {}
+    labels = read_json(dataset_json)["labels"]
+    return {str(tuple(value) if isinstance(value, list) else value): name for name, value in labels.items()}
+
+
+def case_name(file_name: str) -> str:
+    """A case's identifier from the name of its segmentation, which may have a double ending such as .nii.gz."""
+    return re.sub(r"(\.nii)?\.[A-Za-z0-9]+$", "", file_name)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or a ComparisonError that names it."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ComparisonError(
+            f"cannot be read: {path} ({error})",
+            "It is missing or was cut off by an interruption: repeat the nnU-Net command that writes it. "
+            "Nothing was written.",
+            "UNREADABLE_RESULT",
+        ) from error
+
+
+def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
+    trainer, plans, configuration = folder.name.split("__")
+    labels = read_label_names(folder / "dataset.json")
+    notes = []
+    per_fold = {
+        int(path.parts[-3].removeprefix("fold_")): read_scores(path, labels, int(path.parts[-3].removeprefix("fold_")))
+        for path in sorted(folder.glob("fold_[0-9]*/validation/summary.json"))
+    }
+    _refuse_case_in_two_folds(folder, per_fold)
+    if (folder / "fold_all" / "validation" / "summary.json").is_file():
+        notes.append("fold_all is not shown: its validation cases were trained on.")
+
+    merged_folder = _merged_folder(folder)
+    if merged_folder:
+        scores = read_scores(merged_folder / "summary.json", labels)
+        folds = _folds_in_name(merged_folder.name)
+        newer = [fold for fold, other in per_fold.items() if fold not in folds or _differ(scores, other)]
+        if newer:
+            notes.append(
+                f"The merged scores in {merged_folder.name} do not agree with those of fold "
+                f"{', '.join(map(str, newer))}, which are newer or from another split; the folds' own are shown. "
+                "Run nnUNetv2_find_best_configuration again."
+            )
+            merged_folder = None
+        else:
+            fold_of = {case: fold for fold, one in per_fold.items() for case in one["case"]}
+            scores["fold"] = scores["case"].map(fold_of)
+    if not merged_folder:
+        if not per_fold:
+            return None
+        scores, folds = pd.concat(per_fold.values(), ignore_index=True), tuple(per_fold)
+    missing = tuple(fold for fold in expected if fold not in folds)
+    return Model(folder, trainer, plans, configuration, scores, missing, tuple(notes))
+
+
+def _merged_folder(folder: Path) -> Path | None:
+    """The merged cross-validation with most folds."""
+    paths = [path.parent for path in folder.glob("crossval_results_folds_*/summary.json")]
+    return max(paths, key=lambda path: len(_folds_in_name(path.name)), default=None)
+
+
+def _folds_in_name(name: str) -> tuple[int, ...]:
+    digits = re.search(r"_((?:\d+_)*\d+)$", name)
+    return tuple(int(fold) for fold in digits[1].split("_")) if digits else ()
+
+
+def _differ(merged: pd.DataFrame, fold: pd.DataFrame) -> bool:
+    both = fold.merge(merged, on=["case", "label"], how="left", suffixes=("", "_merged"))
+    same = (both["dice"] - both["dice_merged"]).abs() < 1e-6
+    undefined = both["dice"].isna() & both["dice_merged"].isna() & both["reference_voxels_merged"].notna()
+    return not bool((same | undefined).all())
+
+
+def _refuse_case_in_two_folds(folder: Path, per_fold: dict[int, pd.DataFrame]) -> None:
+    seen: dict[str, int] = {}
+    for fold, scores in per_fold.items():
+        for case in scores["case"].unique():
+            if case in seen:
+                raise ComparisonError(
+                    f"{case} was validated in fold {seen[case]} and in fold {fold} of {folder}",
+                    "The folds were trained with different splits. Delete those that do not belong to the present "
+                    "splits_final.json and train them again. Nothing was written.",
+                    "CASE_IN_TWO_FOLDS",
+                )
+            seen[case] = fold
+
+
+def _read_ensemble(folder: Path) -> Ensemble | None:
+    if not (folder / "summary.json").is_file():
+        return None
+    _, *members, _ = folder.name.split("___")
+    scores = read_scores(folder / "summary.json", read_label_names(folder / "dataset.json"))
+    return Ensemble(folder, tuple(members), _folds_in_name("_" + folder.name.split("___")[-1]), scores)
+
+
+def _read_selection(folder: Path) -> Selection | None:
+    path = folder / "inference_information.json"
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    try:
+        best = content["best_model_or_ensemble"]
+        models = [
+            f"{m['trainer']}__{m['plans_identifier']}__{m['configuration']}" for m in best["selected_model_or_models"]
+        ]
+        folds = tuple(int(fold) for fold in content["folds"])
+        recorded = Path(best["postprocessing_file"])
+        dice, postprocessed = best["result_on_crossval_pre_pp"], best["result_on_crossval_post_pp"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ComparisonError(
+            f"not an inference_information.json as nnU-Net 2 writes it ({type(error).__name__}: {error}): {path}",
+            "Run nnUNetv2_find_best_configuration again. Nothing was written.",
+            "BAD_SELECTION",
+        ) from error
+    # The path is of the machine that wrote it; inside the dataset's folder it stays the same when that is moved.
+    depth = len(recorded.parts) - recorded.parts.index(folder.name) - 1 if folder.name in recorded.parts else 0
+    moved = folder.joinpath(*recorded.parts[-depth:]) if depth else recorded
+    postprocessing = recorded if recorded.is_file() else moved
+    described = postprocessing.with_suffix(".json")
+    steps = read_json(described).get("postprocessing_fns", []) if described.is_file() else []
+    return Selection(tuple(models), folds, float(dice), float(postprocessed), postprocessing, tuple(steps))

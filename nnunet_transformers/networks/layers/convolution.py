@@ -1,0 +1,97 @@
+"""The convolution settings of an nnU-Net plan, carried as one value, and the residual block made of them.
+
+The block is that of UNETR's and Swin UNETR's decoders (Hatamizadeh et al., "UNETR", WACV 2022, figure 2): two
+convolutions with a projection of the input where the width changes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from nnunet_transformers.networks.layers.channels_last import norm, pointwise_conv, to_channels_last
+
+
+@dataclass(frozen=True)
+class ConvSettings:
+    """What a plan says about every convolution: operator, bias, normalisation, dropout, non-linearity.
+
+    The fields are the arguments of the same names of dynamic-network-architectures' networks.
+    """
+
+    conv_op: type[nn.Module]
+    conv_bias: bool = False
+    norm_op: type[nn.Module] | None = None
+    norm_op_kwargs: dict[str, Any] = field(default_factory=dict)
+    dropout_op: type[nn.Module] | None = None
+    dropout_op_kwargs: dict[str, Any] = field(default_factory=dict)
+    nonlin: type[nn.Module] | None = None
+    nonlin_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def conv(self, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> nn.Module:
+        """A convolution that keeps the map's size."""
+        padding = tuple((k - 1) // 2 for k in kernel_size)
+        return self.conv_op(in_channels, out_channels, tuple(kernel_size), padding=padding, bias=self.conv_bias)
+
+    def pointwise(self, in_channels: int, out_channels: int, bias: bool) -> nn.Module:
+        """A convolution of kernel 1."""
+        return self.conv_op(in_channels, out_channels, 1, bias=bias)
+
+    def norm(self, channels: int) -> nn.Module:
+        return nn.Identity() if self.norm_op is None else self.norm_op(channels, **self.norm_op_kwargs)
+
+    def dropout(self) -> nn.Module:
+        return nn.Identity() if self.dropout_op is None else self.dropout_op(**self.dropout_op_kwargs)
+
+    def nonlinearity(self) -> nn.Module:
+        return nn.Identity() if self.nonlin is None else self.nonlin(**self.nonlin_kwargs)
+
+
+class _Projection(nn.Module):
+    """The residual of a block that changes the width."""
+
+    def __init__(self, in_channels: int, out_channels: int, settings: ConvSettings) -> None:
+        super().__init__()
+        self.conv = settings.pointwise(in_channels, out_channels, bias=False)
+        self.norm = settings.norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm(self.norm, pointwise_conv(self.conv, x))
+
+
+class ResidualBlock(nn.Module):
+    """conv, norm, non-linearity, conv, norm; plus the input (projected where the width changes); non-linearity.
+
+    Args:
+        in_channels, out_channels: widths.
+        kernel_size: of both convolutions, per axis; the map keeps its size.
+        settings: the plan's.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int], settings: ConvSettings) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.conv1 = settings.conv(in_channels, out_channels, kernel_size)
+        self.dropout = settings.dropout()
+        self.norm1 = settings.norm(out_channels)
+        self.nonlin1 = settings.nonlinearity()
+        self.conv2 = settings.conv(out_channels, out_channels, kernel_size)
+        self.norm2 = settings.norm(out_channels)
+        self.projection = _Projection(in_channels, out_channels, settings) if in_channels != out_channels else None
+        self.nonlin2 = settings.nonlinearity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, *spatial) to (B, out_channels, *spatial)."""
+        y = self.dropout(to_channels_last(self.conv1(x)))
+        y = self.nonlin1(norm(self.norm1, y))
+        y = norm(self.norm2, self.conv2(y))
+        return self.nonlin2(y + (x if self.projection is None else self.projection(x)))
+
+    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
+        """Elements of the block's convolution outputs for one sample."""
+        n_convs = 2 if self.projection is None else 3
+        return n_convs * self.out_channels * math.prod(input_size)

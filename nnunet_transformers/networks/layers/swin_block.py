@@ -1,0 +1,90 @@
+"""Shifted-window self-attention and the Swin block around it, for 2D and 3D maps.
+
+Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021, section 3.2; in 3D as
+in Hatamizadeh et al., "Swin UNETR", BrainLes 2021. Differences from MONAI's version: see `windows` and
+`relative_position`; attention is fused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from timm.layers import DropPath, Mlp, trunc_normal_
+from torch import Tensor, nn
+
+from nnunet_transformers.networks.layers.attention import explicit_attention, fused_attention
+from nnunet_transformers.networks.layers.relative_position import RelativePositionBias
+from nnunet_transformers.networks.layers.windows import WindowPartition, clip_window, window_layout
+
+
+class ShiftedWindowAttention(nn.Module):
+    """Multi-head self-attention inside the windows of a map.
+
+    Args:
+        dim: channels, a multiple of num_heads.
+        num_heads: heads.
+        window: window size per axis; clipped to a smaller map, and a map that is no multiple of it is padded.
+        shift: cyclic shift per axis, zero or half a window.
+        fused: PyTorch's fused kernels; False writes the attention out.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, window: Sequence[int], shift: Sequence[int], fused: bool = True
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"{dim} channels cannot be split into {num_heads} heads")
+        self.num_heads = num_heads
+        self.window, self.shift = tuple(window), tuple(shift)
+        self.fused = fused
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.position_bias = RelativePositionBias(window, num_heads)
+        self.proj = nn.Linear(dim, dim)
+        for linear in (self.qkv, self.proj):
+            trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *spatial, C) to the same."""
+        batch, *spatial, dim = x.shape
+        window, shift = clip_window(spatial, self.window, self.shift)
+        partition = WindowPartition(window_layout(tuple(spatial), window, shift, str(x.device)), batch)
+        qkv = self.qkv(partition.to_windows(x)).unflatten(-1, (3, self.num_heads, dim // self.num_heads))
+        attention = fused_attention if self.fused else explicit_attention
+        out = attention(qkv, self.position_bias(window), partition.groups, (dim // self.num_heads) ** -0.5)
+        return self.proj(partition.from_windows(out.flatten(2), spatial))
+
+
+class SwinBlock(nn.Module):
+    """Pre-norm window attention and MLP, each with a residual (Liu 2021, figure 3b).
+
+    Args:
+        dim, num_heads, window, shift, fused: see `ShiftedWindowAttention`.
+        mlp_ratio: width of the MLP's hidden layer in units of dim.
+        drop_path: probability of skipping each residual branch in training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window: Sequence[int],
+        shift: Sequence[int],
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        fused: bool = True,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = ShiftedWindowAttention(dim, num_heads, window, shift, fused)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        for linear in (self.mlp.fc1, self.mlp.fc2):
+            trunc_normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, *spatial, C) to the same."""
+        x = x + self.drop_path(self.attention(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))

@@ -1,0 +1,1 @@
+"""From a plan to the arguments of a network."""

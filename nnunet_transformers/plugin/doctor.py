@@ -1,0 +1,110 @@
+"""What is set up and what is not, on one screen, and how to mend it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from nnunet_transformers.plugin.autostart import OPT_OUT, TRAINER_FOLDER, VARIABLE
+
+_PACKAGES = ("nnunet-transformers", "nnunetv2", "torch", "dynamic-network-architectures", "timm")
+_PATHS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor.
+
+    Attributes:
+        name: what was looked at.
+        ok: True where it works, False where it must be mended, None where it is only worth knowing.
+        found: what was found.
+        remedy: what to do; empty where nothing.
+    """
+
+    name: str
+    ok: bool | None
+    found: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        mark = {True: "ok", False: "NO", None: "--"}[self.ok]
+        return f"{mark}  {self.name:<30} {self.found}" + (f"\n{'':35}-> {self.remedy}" if self.remedy else "")
+
+
+def examine() -> list[Check]:
+    """All checks; nothing is changed."""
+    return [*_versions(), *_plugin(), *_trainers(), *_paths(), *_device()]
+
+
+def _versions() -> Iterator[Check]:
+    yield Check("Python", None, platform.python_version())
+    for package in _PACKAGES:
+        try:
+            yield Check(package, None, metadata.version(package))
+        except metadata.PackageNotFoundError:
+            yield Check(package, False, "not installed", f"pip install {package}")
+
+
+def _plugin() -> Iterator[Check]:
+    folders = os.environ.get(VARIABLE, "").split(os.pathsep)
+    if TRAINER_FOLDER in folders:
+        yield Check(VARIABLE, True, "names our folder")
+    elif os.environ.get(OPT_OUT):
+        yield Check(
+            VARIABLE, False, f"switched off by {OPT_OUT}", f'unset {OPT_OUT}, or eval "$(nnunet-transformers env)"'
+        )
+    else:
+        remedy = 'reinstall nnunet-transformers, or eval "$(nnunet-transformers env)" in each shell'
+        yield Check(VARIABLE, False, "does not name our folder: the start-up file was not read", remedy)
+
+
+def _trainers() -> Iterator[Check]:
+    from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+    from nnunet_transformers.training import trainers
+
+    for name in trainers.trainer_names():
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                found = recursive_find_trainer_class_by_name(name)
+        except RuntimeError:
+            yield Check(name, False, "nnU-Net does not find it", f"mend {VARIABLE} first, see above")
+            continue
+        if found is getattr(trainers, name):
+            yield Check(name, True, "found by nnU-Net")
+        else:
+            remedy = f"a trainer of this name in {found.__module__} comes first; remove or rename it"
+            yield Check(name, False, "nnU-Net finds another one", remedy)
+
+
+def _paths() -> Iterator[Check]:
+    for variable in _PATHS:
+        value = os.environ.get(variable)
+        if not value:
+            yield Check(variable, False, "not set", f"export {variable}=/your/folder")
+        elif not Path(value).is_dir():
+            yield Check(variable, False, f"{value} is not a folder", f'mkdir -p "{value}"')
+        else:
+            yield Check(variable, True, value)
+
+
+def _device() -> Iterator[Check]:
+    import torch
+
+    if not torch.cuda.is_available():
+        yield Check("GPU", None, "none; train with -device cpu (slow) or mps")
+        yield Check("torch.compile", None, "nnU-Net does not compile without a CUDA GPU")
+        return
+    for i in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(i)
+        yield Check("GPU", True, f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    compiles = os.environ.get("nnUNet_compile", "true").lower() in ("true", "1", "t")
+    remedy = "" if compiles else "unset nnUNet_compile to train faster"
+    yield Check("torch.compile", compiles or None, "on for training" if compiles else "off by nnUNet_compile", remedy)

@@ -1,0 +1,1 @@
+"""Trainers: a network, a recipe, and nothing else."""

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset_conversion import case_table
+from dataset_conversion.case_table import Case
+from dataset_conversion.errors import ConversionError
+
+HEADER = "case\tsubject\tsession\tsite\tsplit\tT1w\tmask\n"
+
+# Cells are stripped on reading; a path with a leading or trailing blank is not worth a quoting rule.
+paths = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=20).map(str.strip)
+cases = st.lists(
+    st.builds(
+        Case,
+        case=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.+_-]{0,20}", fullmatch=True),
+        subject=st.from_regex(r"sub-[a-z0-9]+", fullmatch=True),
+        split=st.sampled_from(["train", "test"]),
+        images=st.fixed_dictionaries({"T1w": paths, "FLAIR": paths}),
+        mask=paths,
+        session=st.from_regex(r"[0-9]*", fullmatch=True).map(str.strip),
+        site=st.just("R001"),
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda case: case.case.casefold(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases)
+def test_a_table_read_back_is_the_table_written(table: list[Case]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.tsv"
+        case_table.write(table, path)
+        assert case_table.read(path) == table
+
+
+def test_a_path_that_is_not_utf8_survives(tmp_path: Path) -> None:
+    table = [Case("a", "s", "train", {"T1w": os.fsdecode(b"donn\xe9es/T1.nii.gz")})]
+    case_table.write(table, tmp_path / "cases.tsv")
+    assert case_table.read(tmp_path / "cases.tsv") == table
+
+
+def test_a_table_that_went_through_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cases.tsv"
+    row = 'a_ses-1\ta\t1\t\ttrain\t"dossier privé/T1.nii.gz"\tm.nii.gz\r\n'
+    path.write_bytes(("\ufeff" + HEADER.strip() + "\r\n\r\n" + row + "\t\t\t\t\t\t\r\n").encode())
+    (case,) = case_table.read(path)
+    assert case == Case("a_ses-1", "a", "train", {"T1w": "dossier privé/T1.nii.gz"}, "m.nii.gz", "1", "")
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "cases.tsv"
+    path.write_text("case,subject,session,site,split,T1w,mask\n")
+    with pytest.raises(ConversionError, match=r"line 1: no column case, subject, ") as caught:
+        case_table.read(path)
+    assert "tab-separated" in str(caught.value)
+    assert caught.value.findings[0].code == "TABLE_COLUMNS"
+
+
+def test_every_faulty_row_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "cases.tsv"
+    rows = ["ok\ts\t\t\ttrain\ti\tm", "OK\ts\t\t\ttrain\ti\tm", "b/c\ts\t\t\ttrain\ti\tm", "d\t\t\t\tvalid\ti\tm"]
+    path.write_text(HEADER + "\n".join(rows) + "\ne\ts\t\t\ttrain\ti\tm\textra\n")
+    with pytest.raises(ConversionError) as caught:
+        case_table.read(path)
+    found = str(caught.value)
+    assert "line 3: case OK is already on line 2" in found
+    assert "line 4: 'b/c' cannot be a case" in found
+    assert "line 5: the subject is empty" in found
+    assert "line 5: the split is 'valid'" in found
+    assert "line 6: 8 cells for 7 columns" in found
+
+
+def test_a_table_that_is_not_there_is_an_error_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"cannot read .*cases\.tsv"):
+        case_table.read(tmp_path / "cases.tsv")
