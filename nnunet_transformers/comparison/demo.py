@@ -107,9 +107,7 @@ class _Demo:
         jobs = [
             Job(
                 name,
-                [sys.executable, "-m", "nnunet_transformers.cli", *command[1:]]
-                if command[0] == "nnunet-transformers"
-                else command,
+                executable(command, max(1, _cores() // at_once)),
                 self.workdir / "logs" / f"{name.replace(' ', '_')}.log",
                 environment(self.workdir, training=training),
             )
@@ -157,21 +155,22 @@ def run_demo(workdir: Path, settings: DemoSettings | None = None) -> Path:
 
 
 def environment(workdir: Path, *, training: bool = False) -> dict[str, str]:
-    """Variables for nnU-Net's commands: its folders inside the demo's, and few processes and threads.
+    """Variables for nnU-Net's commands: its folders inside the demo's, and few processes.
 
     Most of a short run's time goes into starting processes, so one is made where nnU-Net's default is eight.
     """
     variables = {name: str(workdir / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
-    variables |= {
-        "nnUNet_def_n_proc": "1",
-        # On a CPU nnU-Net sets as many threads as there are cores, and two trainings run at once. Threads that spin
-        # while they wait would take the cores from the other training. From Python 3.13 on the number can be set.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "PYTHON_CPU_COUNT": str(max(1, _cores() // 2)),
-    }
+    variables["nnUNet_def_n_proc"] = "1"
     if training:
         variables["nnUNet_n_proc_DA"] = "0"  # augment in the training's process; planning does not survive a 0
     return variables
+
+
+def executable(command: Command, cores: int) -> Command:
+    """A command of this package or of nnU-Net for the Python that runs now, whatever PATH holds."""
+    if command[0] == "nnunet-transformers":
+        return [sys.executable, "-m", "nnunet_transformers.cli", *command[1:]]
+    return [sys.executable, "-m", "nnunet_transformers.comparison.few_cores", str(cores), *command]
 
 
 def small_plans(plans: dict[str, Any], settings: DemoSettings) -> dict[str, Any]:

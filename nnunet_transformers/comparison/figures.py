@@ -61,7 +61,7 @@ def dice_per_case(dice: pd.DataFrame) -> str:
         axes = figure.add_subplot()
         places = np.arange(dice.shape[1])
         axes.plot(places, dice.to_numpy().T, color="0.75", linewidth=0.8, zorder=1)
-        for place, name in zip(places, dice.columns, strict=True):
+        for place, name in enumerate(dice.columns):
             style = _style(place)
             values = dice[name].dropna()
             axes.plot(np.full(len(values), place), values, style.marker, color=style.colour, alpha=0.75, ms=6)

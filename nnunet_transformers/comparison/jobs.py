@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +27,7 @@ class Job:
 
     Attributes:
         name: what it does, for the progress display.
-        command: its arguments; the first is a console script of this Python environment, or any program.
+        command: the program and its arguments.
         log: the file its output goes to; added to if it exists.
         environment: variables it needs beside those of this process.
     """
@@ -80,21 +79,19 @@ def run_jobs(jobs: Sequence[Job], *, at_once: int = 1, keep_open: Iterable[int] 
 
 def _start(job: Job, keep_open: tuple[int, ...]) -> subprocess.Popen[bytes]:
     job.log.parent.mkdir(parents=True, exist_ok=True)
-    script = Path(sysconfig.get_path("scripts")) / job.command[0]
-    command = [str(script) if script.is_file() else job.command[0], *job.command[1:]]
     with job.log.open("ab") as log:
         log.write(f"$ {' '.join(job.command)}\n".encode())
         log.flush()
         try:
             # In a session of its own, so that Ctrl-C reaches this process only, which then ends all of its processes.
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                job.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, **job.environment}, pass_fds=keep_open,
             )  # fmt: skip
         except OSError as error:
             raise ComparisonError(
                 f"{job.name}: {job.command[0]} cannot be started: {error}",
-                f"Install nnunetv2 in this environment ({sys.prefix}). Finished steps are kept.",
+                "Finished steps are kept.",
                 "CANNOT_START",
             ) from error
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 MAX_TOKENS = 512  # 8^3, the largest power-of-two cube near the published 7^3
+MIN_TOKENS = 64  # with fewer, unless the map has no more, a token sees too little of its surroundings
 MAX_EDGE = 16
 
 # How much longer, in mm, one side of a window may be than another; a map too thin for that is covered whole.
@@ -19,16 +20,17 @@ _MAX_ELONGATIONS = (2.0, 4.0)
 def choose_window(map_size: Sequence[int], spacing: Sequence[float]) -> tuple[int, ...]:
     """The window for a feature map.
 
-    Among the windows of at most 512 tokens and 16 along an axis that divide the map and are at most twice (failing
-    that, four times) as long in mm along one axis as along another, the one with most tokens, then the most cubic. A
-    map that has none (its sizes are large primes) is left to padding with a window of 5 to 8.
+    Among the windows of 64 to 512 tokens and at most 16 along an axis that divide the map and are at most twice
+    (failing that, four times) as long in mm along one axis as along another, the one with most tokens, then the most
+    cubic. A map that has none (its sizes are large primes) is left to padding with a window of 5 to 8.
 
     Args:
         map_size: spatial size of the map, in tokens.
         spacing: size of a token per axis, in mm.
     """
     divisors = [[w for w in range(1, min(n, MAX_EDGE) + 1) if n % w == 0] for n in map_size]
-    windows = [w for w in itertools.product(*divisors) if math.prod(w) <= MAX_TOKENS]
+    min_tokens = min(MIN_TOKENS, math.prod(map_size))
+    windows = [w for w in itertools.product(*divisors) if min_tokens <= math.prod(w) <= MAX_TOKENS]
     for max_elongation in _MAX_ELONGATIONS:
         allowed = [w for w in windows if _elongation(w, map_size, spacing) <= max_elongation]
         if allowed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from nnunet_transformers.comparison.demo import (
     DemoSettings,
     data_commands,
     environment,
+    executable,
     plan_command,
     predict_commands,
     run_demo,
@@ -126,6 +128,23 @@ def test_the_users_own_nnunet_folders_are_not_touched(tmp_path: Path, monkeypatc
     monkeypatch.setenv("nnUNet_raw", "/precious")
     variables = environment(tmp_path)
     assert {Path(variables[f"nnUNet_{part}"]).parent for part in ("raw", "preprocessed", "results")} == {tmp_path}
+
+
+def test_nnunet_sees_only_its_share_of_the_cores() -> None:
+    # nnUNetv2_train takes multiprocessing.cpu_count() threads.
+    code = "import multiprocessing, sys; from nnunet_transformers.comparison import few_cores\n"
+    code += "class Script:\n def load(self): return lambda: print(multiprocessing.cpu_count(), sys.argv)\n"
+    code += "few_cores.metadata.entry_points = lambda **which: [Script()]\n"
+    code += "few_cores.main(['3', 'nnUNetv2_train', '201'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "3 ['nnUNetv2_train', '201']"
+
+
+def test_a_command_that_is_not_installed_is_named() -> None:
+    command = executable(["nnUNetv2_no_such_command"], 1)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert done.stderr.startswith("nnUNetv2_no_such_command is not installed in ")
 
 
 def test_augmentation_without_workers_is_for_training_only(tmp_path: Path) -> None:

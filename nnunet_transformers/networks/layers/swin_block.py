@@ -7,6 +7,7 @@ in Hatamizadeh et al., "Swin UNETR", BrainLes 2021. Differences from MONAI's ver
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 
 from timm.layers import DropPath, Mlp, trunc_normal_
@@ -46,9 +47,11 @@ class ShiftedWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *spatial, C) to the same."""
-        batch, *spatial, dim = x.shape
+        batch, *sizes, dim = x.shape
+        # Where torch.compile makes sizes dynamic, `index` makes the map's constants again; only the batch may vary.
+        spatial = tuple(operator.index(n) for n in sizes)
         window, shift = clip_window(spatial, self.window, self.shift)
-        partition = WindowPartition(window_layout(tuple(spatial), window, shift, str(x.device)), batch)
+        partition = WindowPartition(window_layout(spatial, window, shift, str(x.device)), batch)
         qkv = self.qkv(partition.to_windows(x)).unflatten(-1, (3, self.num_heads, dim // self.num_heads))
         attention = fused_attention if self.fused else explicit_attention
         out = attention(qkv, self.position_bias(window), partition.groups, (dim // self.num_heads) ** -0.5)

@@ -1,0 +1,28 @@
+"""Run one of nnU-Net's commands as if the machine had fewer CPU cores.
+
+    python -m nnunet_transformers.comparison.few_cores 1 nnUNetv2_train 201 3d_fullres 0 -device cpu
+
+On a CPU nnU-Net sets as many threads as there are cores, in each of its processes. Two trainings side by side on two
+cores then spend most of their time waiting for each other's threads. Python 3.13 has PYTHON_CPU_COUNT for this, older
+ones have nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+
+
+def main(arguments: list[str]) -> None:
+    cores, name = int(arguments[0]), arguments[1]
+    scripts = list(metadata.entry_points(group="console_scripts", name=name))
+    if not scripts:
+        sys.exit(f"{name} is not installed in {sys.prefix}")
+    os.cpu_count = lambda: cores
+    sys.argv = arguments[1:]
+    scripts[0].load()()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,190 @@
+"""What every network promises (docs/design.md, "The network contract"), over plans of every kind."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
+from plans import PLANS, Plan
+from torch import nn
+
+from nnunet_transformers.networks.swin_unetr import SwinUNETR
+from nnunet_transformers.planning.network_arguments import network_arguments
+
+NETWORKS = [SwinUNETR]
+
+every_network = pytest.mark.parametrize("network_class", NETWORKS, ids=lambda n: n.__name__)
+every_plan = pytest.mark.parametrize("plan", PLANS, ids=lambda p: p.name)
+
+
+def build(network_class: type[nn.Module], plan: Plan, deep_supervision: bool = False, **changed: object) -> nn.Module:
+    torch.manual_seed(0)
+    arguments, to_import = network_arguments(network_class, plan.configuration())
+    dotted = f"{network_class.__module__}.{network_class.__name__}"
+    return get_network_from_plans(dotted, {**arguments, **changed}, to_import, 2, 3, deep_supervision=deep_supervision)
+
+
+def image(plan: Plan, batch: int = 2, factor: int = 1) -> torch.Tensor:
+    torch.manual_seed(1)
+    return torch.randn(batch, 2, plan.patch_size[0] * factor, *plan.patch_size[1:])
+
+
+@every_network
+@every_plan
+def test_logits_have_the_size_of_the_image(network_class, plan):
+    with torch.no_grad():
+        assert build(network_class, plan)(image(plan)).shape == (2, 3, *plan.patch_size)
+
+
+@every_network
+@every_plan
+def test_deep_supervision_follows_the_plan_full_resolution_first(network_class, plan):
+    with torch.no_grad():
+        logits = build(network_class, plan, deep_supervision=True)(image(plan, batch=1))
+    assert [tuple(x.shape[2:]) for x in logits] == plan.map_sizes[:-1]
+    assert all(x.shape[1] == 3 for x in logits)
+
+
+@every_network
+@every_plan
+def test_the_first_head_is_the_inference_output(network_class, plan):
+    network = build(network_class, plan, deep_supervision=True).eval()
+    with torch.no_grad():
+        first = network(image(plan, batch=1))[0]
+        network.decoder.deep_supervision = False
+        torch.testing.assert_close(network(image(plan, batch=1)), first, rtol=0, atol=0)
+
+
+@every_network
+@every_plan
+def test_training_and_inference_networks_have_the_same_weights(network_class, plan):
+    training, inference = (build(network_class, plan, deep_supervision=ds) for ds in (True, False))
+    assert training.state_dict().keys() == inference.state_dict().keys()
+    inference.load_state_dict(training.state_dict())
+    storages = [p.data_ptr() for p in training.state_dict().values()]
+    assert len(set(storages)) == len(storages), "a tensor is stored twice"
+
+
+@every_network
+@every_plan
+def test_gradients_reach_every_parameter(network_class, plan):
+    network = build(network_class, plan, deep_supervision=True)
+    sum(x.square().mean() for x in network(image(plan))).backward()
+    without = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    zero = [name for name, p in network.named_parameters() if p.grad is not None and not p.grad.any()]
+    assert not without
+    assert not zero
+
+
+@every_network
+@every_plan
+def test_a_larger_image_than_the_patch_is_accepted(network_class, plan):
+    network = build(network_class, plan).eval()
+    size = tuple(n + s for n, s in zip(plan.patch_size, plan.total_stride, strict=True))
+    with torch.no_grad():
+        logits = network(torch.randn(1, 2, *size))
+    assert logits.shape == (1, 3, *size)
+    assert logits.isfinite().all()
+
+
+@every_network
+@every_plan
+def test_samples_of_a_batch_do_not_influence_each_other(network_class, plan):
+    network = build(network_class, plan).eval()
+    x = image(plan, batch=3)
+    with torch.no_grad():
+        together, alone = network(x)[1:2], network(x[1:2])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@every_network
+@every_plan
+def test_fused_attention_equals_its_explicit_twin_forward_and_backward(network_class, plan):
+    fused = build(network_class, plan).double()
+    explicit = build(network_class, plan, fused_attention=False).double()
+    explicit.load_state_dict(fused.state_dict())
+    x = image(plan).double()
+    outputs = [network(x) for network in (fused, explicit)]
+    torch.testing.assert_close(*outputs, rtol=1e-9, atol=1e-9)
+    for output in outputs:
+        output.square().mean().backward()
+    for (name, a), b in zip(fused.named_parameters(), explicit.parameters(), strict=True):
+        if a.grad is not None:
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-9, msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(fused(x), outputs[1], rtol=1e-9, atol=1e-9)
+
+
+@every_network
+@pytest.mark.parametrize("plan", [PLANS[1], PLANS[4]], ids=lambda p: p.name)
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_bfloat16_autocast_is_finite_and_close_to_float32(network_class, plan, training):
+    network = build(network_class, plan).train(training)
+    with torch.no_grad():
+        expected = network(image(plan))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = network(image(plan)).float()
+    assert logits.isfinite().all()
+    assert (logits - expected).abs().mean() < 0.05 * expected.abs().mean() + 0.05
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = network(image(plan)).float().square().mean()
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+@every_network
+@pytest.mark.parametrize("plan", [PLANS[1], PLANS[4]], ids=lambda p: p.name)
+def test_the_graph_has_no_break_and_follows_a_change_of_size(network_class, plan):
+    torch._dynamo.reset()
+    network = build(network_class, plan).eval()
+    compiled = torch.compile(network, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        for x in (image(plan), image(plan, batch=1), image(plan, batch=1, factor=2)):
+            torch.testing.assert_close(compiled(x), network(x))
+    network.train()
+    compiled(image(plan)).square().mean().backward()
+
+
+@every_network
+@every_plan
+def test_the_memory_measure_grows_with_the_patch_and_counts_the_decoder(network_class, plan):
+    network = build(network_class, plan, deep_supervision=True)
+    small = network.compute_conv_feature_map_size(plan.patch_size)
+    large = network.compute_conv_feature_map_size([2 * n for n in plan.patch_size])
+    assert large == pytest.approx(small * 2**plan.dims)
+    assert small > network.decoder.compute_conv_feature_map_size(plan.patch_size) > 0
+
+
+@every_network
+def test_transfer_keys_name_modules(network_class):
+    network = build(network_class, PLANS[0])
+    network.get_submodule(network.key_to_encoder)
+    network.get_submodule(network.key_to_stem)
+    for key in network.keys_to_in_proj:
+        assert network.get_submodule(key).weight.shape[1] == 2
+
+
+@every_network
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"n_stages": 2, "strides": [1, 2], "kernel_sizes": 3}, "at least 3 resolutions"),
+        ({"strides": [1, 2, 2]}, "strides needs 4 entries"),
+        ({"strides": [2, 2, 2, 2]}, "full resolution"),
+        ({"feature_size": 10}, "multiple of num_heads"),
+        ({"window_sizes": [[4, 4], [4, 4]]}, "window_sizes needs 3"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_at_construction(network_class, changed, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        build(network_class, PLANS[0], **changed)
+
+
+@every_network
+def test_an_unused_deep_supervision_switch_changes_no_weight(network_class):
+    network = build(network_class, PLANS[0])
+    before = copy.deepcopy(network.state_dict())
+    network.decoder.deep_supervision = True
+    torch.testing.assert_close(dict(network.state_dict()), dict(before))

@@ -1,0 +1,87 @@
+"""The command line: what a user sees, and exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nnunet_transformers.cli import main
+from nnunet_transformers.plugin.autostart import TRAINER_FOLDER, VARIABLE
+
+COMMANDS = ["convert", "scan", "phantom", "demo", "doctor", "env"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert f"example: {'eval' if command == 'env' else 'nnunet-transformers'}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["convert", "atlas", "nowhere", "--dataset-id", "201", "--raw-folder", "raw"],
+        ["scan", "atlas", "nowhere"],
+        ["phantom", "new", "--subjects", "0"],
+        ["phantom", "new", "--subjects", "1", "--lesions", "nowhere"],
+    ],
+)
+def test_a_users_mistake_is_exit_code_2_without_a_traceback_and_nothing_is_written(
+    arguments, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err
+    assert "Traceback" not in captured.err
+    assert not captured.out
+    assert not any(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(Exception, match="nowhere"):
+        main(["--debug", "scan", "atlas", str(tmp_path / "nowhere")])
+
+
+def test_phantom_scan_and_convert_work_together(tmp_path, capsys):
+    phantom = ["phantom", str(tmp_path / "phantom"), "--subjects", "5", "--test-subjects", "1", "--spacing", "8"]
+    assert main(phantom) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "phantom")
+    assert main(["scan", "atlas", str(tmp_path / "phantom" / "ATLAS_2")]) == 0
+    table = capsys.readouterr().out.strip().splitlines()
+    assert len(table) == 1 + 6
+    convert = ["convert", "atlas", str(tmp_path / "phantom" / "ATLAS_2"), "--dataset-id", "201"]
+    assert main([*convert, "--raw-folder", str(tmp_path / "raw")]) == 0
+    dataset = tmp_path / "raw" / "Dataset201_ATLAS"
+    assert capsys.readouterr().out.strip().endswith(str(dataset))
+    assert len(json.loads((dataset / "splits_final.json").read_text())) == 5
+    assert len(list((dataset / "imagesTs").iterdir())) == 1
+
+
+def test_doctor_says_what_to_do_about_a_missing_path(monkeypatch, capsys, tmp_path):
+    for name in ("nnUNet_preprocessed", "nnUNet_results"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "export nnUNet_raw=" in out
+    assert "ok  nnUNetTrainerSwinUNETR" in out
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path))
+    assert main(["doctor", "--json"]) == 0
+    assert {check["name"]: check["ok"] for check in json.loads(capsys.readouterr().out)}["nnUNet_raw"] is True
+
+
+def test_doctor_notices_that_nnunet_cannot_find_us(monkeypatch, capsys):
+    monkeypatch.setenv(VARIABLE, "/elsewhere")
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert f"NO  {VARIABLE}" in out
+    assert "NO  nnUNetTrainerSwinUNETR" in out
+
+
+def test_env_prints_the_line_for_the_shell(monkeypatch, capsys):
+    monkeypatch.setenv(VARIABLE, "/mine")
+    assert main(["env"]) == 0
+    assert capsys.readouterr().out.strip() == f"export {VARIABLE}=/mine:{TRAINER_FOLDER}"
