@@ -55,11 +55,11 @@ class DemoSettings:
     test_subjects: int = 2
     seed: int = 0
     spacing: float = 3.0
-    target_spacing: float = 5.0
+    target_spacing: float = 8.0
     width_divisor: int = 4
     batch_size: int = 2
-    epochs: int = 5
-    iterations: int = 10
+    epochs: int = 2
+    iterations: int = 50
     trainers: tuple[str, ...] = ("nnUNetTrainer", "nnUNetTrainerSwinUNETR")
 
     @property
@@ -320,9 +320,7 @@ def _predict(demo: _Demo) -> TestSet:
             _partial(output).replace(output)
     final = list(steps.values())[-1][0]
     _evaluate(demo, final)
-    trainers = [identifier.split("__")[0] for identifier in selection.models]
-    made_by = f"{'ensemble of ' if len(trainers) > 1 else ''}{' + '.join(trainers)}, {len(selection.folds)} folds each"
-    return TestSet(final, made_by)
+    return TestSet(final, selection.models, bool(selection.postprocessing_steps))
 
 
 def _evaluate(demo: _Demo, predictions: Path) -> None:
@@ -333,8 +331,8 @@ def _evaluate(demo: _Demo, predictions: Path) -> None:
     references.mkdir(exist_ok=True)
     for image in sorted((demo.raw / "imagesTs").glob("*_0000.nii.gz")):
         case = image.name.removesuffix("_0000.nii.gz")
-        (mask,) = (demo.source / "hidden_test_masks").glob(f"{case}_*.nii.gz")
-        shutil.copyfile(mask, references / f"{case}.nii.gz")
+        for mask in (demo.source / "hidden_test_masks").glob(f"{case}_*.nii.gz"):
+            shutil.copyfile(mask, references / f"{case}.nii.gz")
     plans = demo.preprocessed / f"{PLANS}.json"
     demo.run([("evaluate", commands.evaluate(references, predictions, demo.raw / "dataset.json", plans, processes=1))])
 

@@ -42,12 +42,16 @@ class _Style(NamedTuple):
 
 @dataclass(frozen=True)
 class Overlay:
-    """A case to draw. Arrays are (z, y, x) in LPS on one grid; spacing in mm in the same order."""
+    """A case to draw. Arrays are (z, y, x) in LPS on one grid; spacing in mm in the same order.
+
+    `first_style` is the place of the first prediction's model among all models: one colour per model in all figures.
+    """
 
     image: np.ndarray
     reference: np.ndarray | None
     predictions: Mapping[str, np.ndarray]
     spacing: Sequence[float]
+    first_style: int = 0
 
 
 def dice_per_case(dice: pd.DataFrame) -> str:
@@ -143,7 +147,7 @@ def _outlines(axes: Axes, case: Overlay, cut: tuple, *, enlarged: bool) -> None:
     width = 1.8 if enlarged else 1.0
     if case.reference is not None and case.reference[cut].any():
         axes.contour(case.reference[cut], levels=[0.5], colors=_REFERENCE_COLOUR, linewidths=width + 0.6)
-    for place, mask in enumerate(case.predictions.values()):
+    for place, mask in enumerate(case.predictions.values(), start=case.first_style):
         if mask[cut].any():
             style = _style(place)
             axes.contour(mask[cut], levels=[0.5], colors=style.colour, linewidths=width, linestyles=style.line)
@@ -153,7 +157,7 @@ def _legend(case: Overlay) -> list[Line2D]:
     handles = []
     if case.reference is not None:
         handles.append(Line2D([], [], color=_REFERENCE_COLOUR, linewidth=2.4, label="reference"))
-    for place, (name, mask) in enumerate(case.predictions.items()):
+    for place, (name, mask) in enumerate(case.predictions.items(), start=case.first_style):
         style = _style(place)
         label = name if mask.any() else f"{name} (empty prediction)"
         handles.append(Line2D([], [], color=style.colour, linestyle=style.line, linewidth=1.8, label=label))

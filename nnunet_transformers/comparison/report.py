@@ -45,13 +45,15 @@ class TestSet:
 
     Attributes:
         predictions: folder of segmentations; its summary.json (nnUNetv2_evaluate_folder) gives the scores, if any.
-        predicted_by: what made them, for the caption.
+        models: identifiers (trainer__plans__configuration) of the model or of the ensemble's members.
+        postprocessed: whether nnU-Net's postprocessing was applied.
     """
 
     __test__ = False  # not a test class, whatever pytest makes of its name
 
     predictions: Path
-    predicted_by: str
+    models: tuple[str, ...]
+    postprocessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def write_report(
         "sections": _label_sections(page),
         "examples": _examples(page),
         "test": test,
-        "test_cases": _test_cases(page, test),
+        "predicted_by": _predicted_by(page, test)[0] if test else "",
+        "test_cases": _test_cases(page, test) if test else [],
         "trainings": trainings,
         "configurations": {model.identifier: _configuration(model) for model in read.models},
         "provenance": _provenance(page),
@@ -241,7 +244,9 @@ def _examples(page: _Page) -> list[_Example]:
     return examples
 
 
-def _picture(page: _Page, case: str, reference: Path | None, predictions: dict[str, Path]) -> str | None:
+def _picture(
+    page: _Page, case: str, reference: Path | None, predictions: dict[str, Path], first_style: int = 0
+) -> str | None:
     """The overlay of a case; None, and a line in `not_shown`, if a file is missing or does not fit."""
     image = page.data.image(case)
     there = {name: path for name, path in predictions.items() if path.is_file()}
@@ -264,13 +269,21 @@ def _picture(page: _Page, case: str, reference: Path | None, predictions: dict[s
         page.not_shown.append(f"Picture of {case}: image and segmentations are not on one grid.")
         return None
     outlines = {name: mask[0] > 0 for name, mask in masks.items() if mask}
-    return figures.overlay(figures.Overlay(voxels, truth[0] > 0 if truth else None, outlines, spacing))
+    return figures.overlay(figures.Overlay(voxels, truth[0] > 0 if truth else None, outlines, spacing, first_style))
 
 
-def _test_cases(page: _Page, test: TestSet | None) -> list[dict[str, Any]]:
+def _predicted_by(page: _Page, test: TestSet) -> tuple[str, int]:
+    """What made the test predictions, and its place among the models and ensembles."""
+    names = [page.names.get(model, model) for model in test.models]
+    name = names[0] if len(names) == 1 else f"ensemble of {' + '.join(names)}"
+    places = list(page.names.values())
+    place = places.index(name) if name in places else 0
+    return name + (", postprocessed" if test.postprocessed else ""), place
+
+
+def _test_cases(page: _Page, test: TestSet) -> list[dict[str, Any]]:
     """Per held-out case: its score if there is one, the predicted volume, a picture."""
-    if test is None:
-        return []
+    name, place = _predicted_by(page, test)
     summary = test.predictions / "summary.json"
     names = read_label_names(page.results.baseline.folder / "dataset.json")
     scores = read_scores(summary, names) if summary.is_file() else None
@@ -288,7 +301,7 @@ def _test_cases(page: _Page, test: TestSet | None) -> list[dict[str, Any]]:
                 "dice": {row["label"]: row["dice"] for row in rows},
                 "reference_ml": {row["label"]: row["reference_voxels"] * voxel_ml(path) for row in rows},
                 "predicted_ml": float((predicted[0] > 0).sum()) * voxel_ml(path) if predicted else float("nan"),
-                "picture": _picture(page, case, reference, {test.predicted_by: path}),
+                "picture": _picture(page, case, reference, {name: path}, place),
             }
         )
     return cases

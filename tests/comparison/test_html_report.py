@@ -197,11 +197,11 @@ def test_held_out_cases_are_shown_with_and_without_scores(results: Path, tmp_pat
     (predictions / "t1.npz").write_bytes(b"probabilities")
     if scored:
         write_summary(predictions / "summary.json", {"t1": 0.667})
-    page = report(results, raw=raw, test=TestSet(predictions, "ensemble of A + B"))
+    page = report(results, raw=raw, test=TestSet(predictions, (UNET, SWIN), postprocessed=True))
     expected = ["t1", "0.667", "0.06", "0.03"] if scored else ["t1", "no reference", "no reference", "0.03"]
     assert page.rows["test"][1:] == [expected]
     assert page.pictures[-1] == "Test case t1"
-    assert "Predicted by: ensemble of A + B." in page.text
+    assert "Predicted by: ensemble of nnUNetTrainer + nnUNetTrainerSwinUNETR, postprocessed." in page.text
 
 
 def test_what_was_trained_is_read_from_plans_and_debug_files(results: Path) -> None:
