@@ -59,7 +59,7 @@ class DemoSettings:
     width_divisor: int = 4
     batch_size: int = 2
     epochs: int = 2
-    iterations: int = 50
+    iterations: int = 30
     trainers: tuple[str, ...] = ("nnUNetTrainer", "nnUNetTrainerSwinUNETR")
 
     @property
