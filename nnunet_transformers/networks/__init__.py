@@ -1,1 +1,1 @@
-"""Networks in pure PyTorch, one per file, under one contract (docs/network-contract.md)."""
+"""Networks in pure PyTorch, one per file, under one contract (docs/design.md)."""
