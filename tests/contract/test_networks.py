@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
@@ -180,11 +178,3 @@ def test_transfer_keys_name_modules(network_class):
 def test_arguments_that_cannot_be_are_refused_at_construction(network_class, changed, complaint):
     with pytest.raises(ValueError, match=complaint):
         build(network_class, PLANS[0], **changed)
-
-
-@every_network
-def test_an_unused_deep_supervision_switch_changes_no_weight(network_class):
-    network = build(network_class, PLANS[0])
-    before = copy.deepcopy(network.state_dict())
-    network.decoder.deep_supervision = True
-    torch.testing.assert_close(dict(network.state_dict()), dict(before))
