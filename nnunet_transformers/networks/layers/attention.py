@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nnunet_transformers.networks.layers.windows import WindowGroup
 
-# Scores that one chunk of the backward pass holds at a time: small enough to stay in a core's cache.
+# Scores that one chunk of the backward pass holds at a time; bounds its memory and keeps it near the cache.
 _CHUNK_BYTES = 8 << 20
 
 

@@ -1,6 +1,6 @@
 """Operations of a convolutional decoder that PyTorch's CPU kernels do faster in another form; results are the same.
 
-Measured in benchmarks/swin_unetr_vs_monai.py. On other devices the modules run as they are.
+benchmarks/swin_unetr_vs_monai.py times the whole network with them. On other devices the modules run as they are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def to_channels_last(x: Tensor) -> Tensor:
 
 
 def pointwise_conv(conv: Any, x: Tensor) -> Tensor:
-    """A convolution of kernel 1; on a channels-last map as a matrix product, several times as fast as oneDNN's."""
+    """A convolution of kernel 1; on a channels-last map as a matrix product, which oneDNN does faster."""
     if _is_channels_last_on_cpu(x):
         return F.linear(x.movedim(1, -1), conv.weight.flatten(1), conv.bias).movedim(-1, 1)
     return conv(x)

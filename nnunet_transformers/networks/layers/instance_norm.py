@@ -3,7 +3,7 @@
 Ulyanov et al., "Instance Normalization", arXiv 1607.08022, as `torch.nn.functional.instance_norm`. PyTorch's kernel
 copies a channels-last map to channels-first and back; its group norm does not, but takes E[x^2] - E[x]^2 for the
 variance and loses all digits where a channel's mean is far from 0. Here sums over the map are matrix products of slices
-of the map, quick and summed pairwise, and the variance is that of the centred map.
+of the map, and the variance is that of the centred map.
 """
 
 from __future__ import annotations
