@@ -6,8 +6,8 @@ import pydoc
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
+from nnunet_transformers.networks.planned_network import Configuration, PlannedNetwork
+from nnunet_transformers.networks.topology import per_stage_and_axis
 from nnunet_transformers.planning.windows import choose_windows
 
 # What a plan says about a network that holds for any network; blocks per stage are the planned network's own affair.
@@ -27,20 +27,17 @@ _SHARED = (
     "nonlin_kwargs",
 )
 
-_PUBLISHED_BLOCKS = 2
-_PUBLISHED_FEATURE_SIZE = 48
 _PLANNED_FEATURES = 32  # nnU-Net's width at full resolution
-_FEATURE_SIZE_STEP = 12  # four channels for each of the three heads of the first stage
 
 
 def network_arguments(
-    architecture: type[nn.Module], configuration: Mapping[str, Any]
+    architecture: type[PlannedNetwork], configuration: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
     """The arguments for `get_network_from_plans`: keyword arguments, and those of them that name something to import.
 
     Plans that were made for the network are followed to the letter. From plans of another network it takes topology,
-    kernels and convolution settings, has its published depth and width, and windows that divide the patch's maps; a
-    plan narrower than nnU-Net's own makes it narrower in proportion.
+    kernels and convolution settings, and derives the rest from the patch, the spacing and the plan's width
+    (`own_arguments` of the network).
 
     Args:
         architecture: one of our networks.
@@ -61,18 +58,18 @@ def network_arguments(
             "use plans made for a U-Net, such as nnUNetPlans"
         )
     shared = {name: arguments[name] for name in _SHARED if name in arguments}
-    dims = len(configuration["patch_size"])
-    strides = [(s,) * dims if isinstance(s, int) else tuple(s) for s in arguments["strides"]]
-    windows = choose_windows(configuration["patch_size"], configuration["spacing"], strides)
-    own = {
-        "n_blocks_per_stage": _PUBLISHED_BLOCKS,
-        "feature_size": _feature_size(arguments["features_per_stage"]),
-        "window_sizes": windows[1:-1],
-    }
-    return {**shared, **own}, [name for name in to_import if name in shared]
+    own = architecture.own_arguments(_digest(configuration, arguments))
+    return {"n_blocks_per_stage": 2, **shared, **own}, [name for name in to_import if name in shared]
 
 
-def _feature_size(features_per_stage: Any) -> int:
-    base = features_per_stage if isinstance(features_per_stage, int) else features_per_stage[0]
-    steps = round(_PUBLISHED_FEATURE_SIZE * min(1, base / _PLANNED_FEATURES) / _FEATURE_SIZE_STEP)
-    return max(1, steps) * _FEATURE_SIZE_STEP
+def _digest(configuration: Mapping[str, Any], arguments: Mapping[str, Any]) -> Configuration:
+    patch_size, spacing = tuple(configuration["patch_size"]), tuple(configuration["spacing"])
+    strides = per_stage_and_axis("strides", arguments["strides"], arguments["n_stages"], len(patch_size))
+    features = arguments["features_per_stage"]
+    return Configuration(
+        patch_size=patch_size,
+        spacing=spacing,
+        strides=strides,
+        windows=tuple(choose_windows(patch_size, spacing, strides)),
+        relative_width=min(1, (features if isinstance(features, int) else features[0]) / _PLANNED_FEATURES),
+    )

@@ -11,6 +11,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
 from nnunet_transformers.networks.swin_unetr import SwinUNETR
+from nnunet_transformers.networks.swin_unetr_v2 import SwinUNETRV2
 from nnunet_transformers.training.recipe import Recipe
 from nnunet_transformers.training.short_runs import short_trainer
 from nnunet_transformers.training.transformer_trainer import TransformerTrainer
@@ -26,6 +27,13 @@ class nnUNetTrainerSwinUNETR(TransformerTrainer):
 
     architecture = SwinUNETR
     recipe = Recipe(lr=1e-4, weight_decay=3e-5, warmup_fraction=0.05, clip_norm=1.0)
+
+
+class nnUNetTrainerSwinUNETRV2(TransformerTrainer):
+    """Swin UNETR V2 (He et al. 2023). Recipe: that of `nnUNetTrainerSwinUNETR`."""
+
+    architecture = SwinUNETRV2
+    recipe = nnUNetTrainerSwinUNETR.recipe
 
 
 def trainer_names() -> list[str]:

@@ -10,6 +10,7 @@ from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
 
+from nnunet_transformers.networks.planned_network import PlannedNetwork
 from nnunet_transformers.planning.network_arguments import network_arguments
 from nnunet_transformers.training.recipe import EpochSchedule, Recipe
 
@@ -18,11 +19,11 @@ class TransformerTrainer(nnUNetTrainer):
     """Base of our trainers; a subclass names its network and its recipe.
 
     Attributes:
-        architecture: a network under the constructor of dynamic-network-architectures' `ResidualEncoderUNet`.
+        architecture: the network.
         recipe: optimiser, schedule and clipping.
     """
 
-    architecture: ClassVar[type[nn.Module]]
+    architecture: ClassVar[type[PlannedNetwork]]
     recipe: ClassVar[Recipe]
 
     # nnU-Net reads the arguments' names off this signature.

@@ -40,7 +40,7 @@ def load_monai_swin_unetr(network: SwinUNETR, state_dict: Mapping[str, Tensor]) 
         ValueError: a tensor of either network has no counterpart, or not the same shape. The network is unchanged.
     """
     ours = network.state_dict()
-    voxels = _PLACE_OF_VOXEL[len(network.strides[0])]
+    voxels = _PLACE_OF_VOXEL[ours["encoder.patch_embed.weight"].ndim - 2]
     translated = dict(_translate(n, tensor, voxels) for n, tensor in state_dict.items() if "position_index" not in n)
     # Deep-supervision heads exist only here, but for the one at full resolution.
     last_head = f"decoder.seg_layers.{len(network.decoder.seg_layers) - 1}."
@@ -66,6 +66,9 @@ def _translate(name: str, tensor: Tensor, place_of_voxel: Sequence[int]) -> tupl
     if match := re.fullmatch(r"swinViT\.layers(\d)\.0\.downsample\.(reduction|norm)\.(weight|bias)", name):
         stage, part, kind = match.groups()
         return f"encoder.merges.{int(stage) - 1}.{part}.{kind}", _raster_order(tensor, place_of_voxel)
+    match = re.fullmatch(r"swinViT\.layers(\d)c\.0\.layer\.(.+)\.weight", name)  # of use_v2
+    if match and match[2] in _RESIDUAL:
+        return f"encoder.convolutions.{int(match[1]) - 1}.{_RESIDUAL[match[2]]}.weight", tensor
     if match := re.fullmatch(r"encoder(\d+)\.layer\.(.+)\.weight", name):
         stage = {"1": 0, "2": 1, "3": 2, "4": 3, "10": 5}.get(match[1])
         if stage is not None and match[2] in _RESIDUAL:
@@ -73,7 +76,7 @@ def _translate(name: str, tensor: Tensor, place_of_voxel: Sequence[int]) -> tupl
     if match := re.fullmatch(r"decoder(\d)\.(transp_conv|conv_block)\.(.+)\.weight", name):
         stage = 5 - int(match[1])
         if match[2] == "transp_conv":
-            return f"decoder.transpconvs.{stage}.weight", tensor
+            return f"decoder.upsamplings.{stage}.weight", tensor
         if match[3] in _RESIDUAL:
             return f"decoder.stages.{stage}.{_RESIDUAL[match[3]]}.weight", tensor
     if name.startswith("out.conv.conv."):

@@ -146,3 +146,16 @@ def test_weights_of_another_network_are_refused_and_nothing_is_loaded():
     with pytest.raises(ValueError, match=r"surprise\.weight.*missing: \['encoder\.patch_embed\.weight'\]"):
         load_monai_swin_unetr(ours, state)
     torch.testing.assert_close(dict(ours.state_dict()), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"feature_size": 10}, "multiple of num_heads"),
+        ({"window_sizes": [[4, 4], [4, 4]]}, "window_sizes needs 4"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_at_construction(changed, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        SwinUNETR(1, 6, 32, kernel_sizes=3, strides=[1, *[2] * 5], n_blocks_per_stage=2, num_classes=2,
+                  n_conv_per_stage_decoder=2, **paper_arguments(2), **changed)  # fmt: skip

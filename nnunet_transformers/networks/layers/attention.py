@@ -1,8 +1,9 @@
-"""Scaled dot-product attention with an additive bias that is learnt, fused and explicit.
+"""Scaled dot-product attention, of all tokens and of windows with a learnt bias, fused and explicit.
 
 Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.2.1; the bias as in Liu et al., "Swin Transformer",
-ICCV 2021, equation 4. `fused_attention` keeps no (n_tokens, n_tokens) matrix for the backward pass;
-`explicit_attention` is its plain twin, for tests and for reading.
+ICCV 2021, equation 4. `fused` and `fused_in_windows` keep no (n_tokens, n_tokens) matrix for the backward pass;
+`explicit` and `explicit_in_windows` are their plain twins, for tests and for reading. Layers call them through this
+module, so that a test can put one in the place of the other.
 """
 
 from __future__ import annotations
@@ -20,7 +21,40 @@ from nnunet_transformers.networks.layers.windows import WindowGroup
 _CHUNK_BYTES = 8 << 20
 
 
-def explicit_attention(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
+def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v, written out.
+
+    Args:
+        q: (B, heads, n_queries, d).
+        k: (B, heads, n_keys, d).
+        v: (B, heads, n_keys, d_v).
+
+    Returns:
+        (B, heads, n_queries, d_v).
+    """
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    return scores.softmax(dim=-1).to(v.dtype) @ v
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """`explicit` through PyTorch's fused kernels; same arguments, same result."""
+    if q.device.type == "meta":
+        return _ShapeOfAttention.apply(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class _ShapeOfAttention(torch.autograd.Function):
+    """What a fused kernel returns and saves, for tensors without data; on the meta device PyTorch would take its
+    kernel that saves the scores."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = q.new_empty(*q.shape[:-1], v.shape[-1])
+        ctx.save_for_backward(q, k, v, out)
+        return out
+
+
+def explicit_in_windows(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
     """softmax(q k^T * scale + bias + mask) v, written out.
 
     Args:
@@ -40,12 +74,12 @@ def explicit_attention(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup],
     return torch.cat(out).transpose(1, 2)
 
 
-def fused_attention(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
-    """`explicit_attention` through PyTorch's fused kernels; same arguments, same result."""
-    if qkv.device.type == "cpu" and torch.is_grad_enabled() and (qkv.requires_grad or bias.requires_grad):
+def fused_in_windows(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
+    """`explicit_in_windows` through PyTorch's fused kernels; same arguments, same result."""
+    if qkv.device.type in ("cpu", "meta") and torch.is_grad_enabled() and (qkv.requires_grad or bias.requires_grad):
         # PyTorch's CPU kernel gives no gradient for the bias and falls back to one that keeps all scores.
         return _RecomputedAttention.apply(qkv, bias, tuple(groups), scale)
-    return _fused_forward(qkv, bias, groups, scale)
+    return _forward_in_windows(qkv, bias, groups, scale)
 
 
 def _heads_first(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -58,7 +92,7 @@ def _masked(bias: Tensor, group: WindowGroup) -> Tensor:
     return bias if group.mask is None else bias + group.mask.to(bias.dtype)
 
 
-def _fused_forward(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
+def _forward_in_windows(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
     out = []
     for group in groups:
         q, k, v = _heads_first(qkv[group.start : group.stop])
@@ -78,7 +112,7 @@ class _RecomputedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, bias: Tensor, groups: tuple[WindowGroup, ...], scale: float) -> Tensor:
-        out = _fused_forward(qkv.detach(), bias.detach(), groups, scale)
+        out = _forward_in_windows(qkv.detach(), bias.detach(), groups, scale)
         ctx.save_for_backward(qkv, bias, out)
         ctx.groups, ctx.scale = groups, scale
         return out

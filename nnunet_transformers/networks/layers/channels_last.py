@@ -5,6 +5,7 @@ benchmarks/swin_unetr_vs_monai.py times the whole network with them. On other de
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,8 +23,11 @@ def to_channels_last(x: Tensor) -> Tensor:
 
 
 def pointwise_conv(conv: Any, x: Tensor) -> Tensor:
-    """A convolution of kernel 1; on a channels-last map as a matrix product, which oneDNN does faster."""
-    if _is_channels_last_on_cpu(x):
+    """A convolution of kernel 1; on a channels-last map as a matrix product, which oneDNN does faster.
+
+    Another module runs as it is.
+    """
+    if isinstance(conv, (nn.Conv2d, nn.Conv3d)) and math.prod(conv.kernel_size) == 1 and _is_channels_last_on_cpu(x):
         return F.linear(x.movedim(1, -1), conv.weight.flatten(1), conv.bias).movedim(-1, 1)
     return conv(x)
 

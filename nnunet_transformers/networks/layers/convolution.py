@@ -6,9 +6,8 @@ convolutions with a projection of the input where the width changes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,11 +25,11 @@ class ConvSettings:
     conv_op: type[nn.Module]
     conv_bias: bool = False
     norm_op: type[nn.Module] | None = None
-    norm_op_kwargs: dict[str, Any] = field(default_factory=dict)
+    norm_op_kwargs: dict[str, Any] | None = None
     dropout_op: type[nn.Module] | None = None
-    dropout_op_kwargs: dict[str, Any] = field(default_factory=dict)
+    dropout_op_kwargs: dict[str, Any] | None = None
     nonlin: type[nn.Module] | None = None
-    nonlin_kwargs: dict[str, Any] = field(default_factory=dict)
+    nonlin_kwargs: dict[str, Any] | None = None
 
     def conv(self, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> nn.Module:
         """A convolution that keeps the map's size."""
@@ -42,13 +41,13 @@ class ConvSettings:
         return self.conv_op(in_channels, out_channels, 1, bias=bias)
 
     def norm(self, channels: int) -> nn.Module:
-        return nn.Identity() if self.norm_op is None else self.norm_op(channels, **self.norm_op_kwargs)
+        return nn.Identity() if self.norm_op is None else self.norm_op(channels, **(self.norm_op_kwargs or {}))
 
     def dropout(self) -> nn.Module:
-        return nn.Identity() if self.dropout_op is None else self.dropout_op(**self.dropout_op_kwargs)
+        return nn.Identity() if self.dropout_op is None else self.dropout_op(**(self.dropout_op_kwargs or {}))
 
     def nonlinearity(self) -> nn.Module:
-        return nn.Identity() if self.nonlin is None else self.nonlin(**self.nonlin_kwargs)
+        return nn.Identity() if self.nonlin is None else self.nonlin(**(self.nonlin_kwargs or {}))
 
 
 class _Projection(nn.Module):
@@ -74,7 +73,6 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Sequence[int], settings: ConvSettings) -> None:
         super().__init__()
-        self.out_channels = out_channels
         self.conv1 = settings.conv(in_channels, out_channels, kernel_size)
         self.dropout = settings.dropout()
         self.norm1 = settings.norm(out_channels)
@@ -90,8 +88,3 @@ class ResidualBlock(nn.Module):
         y = self.nonlin1(norm(self.norm1, y))
         y = norm(self.norm2, self.conv2(y))
         return self.nonlin2(y + (x if self.projection is None else self.projection(x)))
-
-    def compute_conv_feature_map_size(self, input_size: Sequence[int]) -> int:
-        """Elements of the block's convolution outputs for one sample."""
-        n_convs = 2 if self.projection is None else 3
-        return n_convs * self.out_channels * math.prod(input_size)

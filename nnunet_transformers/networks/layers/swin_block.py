@@ -10,11 +10,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 
-from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
-from nnunet_transformers.networks.layers.attention import explicit_attention, fused_attention
+from nnunet_transformers.networks.layers import attention
 from nnunet_transformers.networks.layers.relative_position import RelativePositionBias
+from nnunet_transformers.networks.layers.transformer_block import initialize_linear
 from nnunet_transformers.networks.layers.windows import WindowPartition, clip_window, window_layout
 
 
@@ -26,24 +27,18 @@ class ShiftedWindowAttention(nn.Module):
         num_heads: heads.
         window: window size per axis; clipped to a smaller map, and a map that is no multiple of it is padded.
         shift: cyclic shift per axis, zero or half a window.
-        fused: PyTorch's fused kernels; False writes the attention out.
     """
 
-    def __init__(
-        self, dim: int, num_heads: int, window: Sequence[int], shift: Sequence[int], fused: bool = True
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, window: Sequence[int], shift: Sequence[int]) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"{dim} channels cannot be split into {num_heads} heads")
         self.num_heads = num_heads
         self.window, self.shift = tuple(window), tuple(shift)
-        self.fused = fused
         self.qkv = nn.Linear(dim, 3 * dim)
         self.position_bias = RelativePositionBias(window, num_heads)
         self.proj = nn.Linear(dim, dim)
-        for linear in (self.qkv, self.proj):
-            trunc_normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
+        initialize_linear(self.qkv, self.proj)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *spatial, C) to the same."""
@@ -53,8 +48,9 @@ class ShiftedWindowAttention(nn.Module):
         window, shift = clip_window(spatial, self.window, self.shift)
         partition = WindowPartition(window_layout(spatial, window, shift, str(x.device)), batch)
         qkv = self.qkv(partition.to_windows(x)).unflatten(-1, (3, self.num_heads, dim // self.num_heads))
-        attention = fused_attention if self.fused else explicit_attention
-        out = attention(qkv, self.position_bias(window), partition.groups, (dim // self.num_heads) ** -0.5)
+        out = attention.fused_in_windows(
+            qkv, self.position_bias(window), partition.groups, (dim // self.num_heads) ** -0.5
+        )
         return self.proj(partition.from_windows(out.flatten(2), spatial))
 
 
@@ -62,7 +58,7 @@ class SwinBlock(nn.Module):
     """Pre-norm window attention and MLP, each with a residual (Liu 2021, figure 3b).
 
     Args:
-        dim, num_heads, window, shift, fused: see `ShiftedWindowAttention`.
+        dim, num_heads, window, shift: see `ShiftedWindowAttention`.
         mlp_ratio: width of the MLP's hidden layer in units of dim.
         drop_path: probability of skipping each residual branch in training.
     """
@@ -75,19 +71,43 @@ class SwinBlock(nn.Module):
         shift: Sequence[int],
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
-        fused: bool = True,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = ShiftedWindowAttention(dim, num_heads, window, shift, fused)
+        self.attention = ShiftedWindowAttention(dim, num_heads, window, shift)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        for linear in (self.mlp.fc1, self.mlp.fc2):
-            trunc_normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
+        initialize_linear(self.mlp.fc1, self.mlp.fc2)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *spatial, C) to the same."""
         x = x + self.drop_path(self.attention(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+def swin_blocks(
+    features: Sequence[int],
+    num_heads: Sequence[int],
+    windows: Sequence[Sequence[int]],
+    depths: Sequence[int],
+    mlp_ratio: float = 4.0,
+    drop_path_rate: float = 0.0,
+) -> nn.ModuleList:
+    """The Swin blocks of each stage, every second with windows shifted by half.
+
+    Args:
+        features, num_heads, windows, depths: width, heads, window and number of blocks of each stage.
+        mlp_ratio: see `SwinBlock`.
+        drop_path_rate: of the last block; it grows linearly from 0.
+    """
+    rates = iter(drop_path_rate * i / max(1, sum(depths) - 1) for i in range(sum(depths)))
+    return nn.ModuleList(
+        nn.Sequential(
+            *(
+                SwinBlock(width, heads, window, [w // 2 * (i % 2) for w in window], mlp_ratio, next(rates))
+                for i in range(depth)
+            )
+        )
+        for width, heads, window, depth in zip(features, num_heads, windows, depths, strict=True)
+    )
