@@ -9,7 +9,7 @@ demo: $(READY)
 	$(VENV)/bin/nnunet-transformers demo --workdir demo
 
 test: $(READY) lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

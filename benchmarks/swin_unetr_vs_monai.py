@@ -1,30 +1,29 @@
-"""Our Swin UNETR and MONAI's side by side in one process: time ratios and peak memory, on the CPU.
+"""Our Swin UNETR and MONAI's side by side in one process: time ratios and peak memory.
 
-    python benchmarks/swin_unetr_vs_monai.py [--size 64] [--pairs 5] [--threads 2] [--json FILE]
+    python benchmarks/swin_unetr_vs_monai.py [--size 64] [--rounds 5] [--threads 2] [--device cpu] [--json FILE]
 
-Three networks take turns: MONAI's; ours with the same weights and the same windows of 7, padded where they do not
-divide; ours with the windows a plan for this patch would have. Times are medians of the runs, ratios medians over the
-pairs. Peak memory is the growth of the resident set in a training step of a process of its own. The machine should be
-idle.
+Three networks take turns: MONAI's (on a GPU with its flash attention); ours with the same weights and the same windows
+of 7, padded where they do not divide; ours with the windows a plan for this patch would have. Times are medians of the
+runs, ratios medians over the rounds. Peak memory is that of a training step in a process of its own, on a CPU with
+glibc's malloc as it is and tuned (`measure.TUNED_MALLOC`); times are for the malloc the script is started with. The
+machine should be idle.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import multiprocessing
-import platform
 import statistics
-import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import monai
 import torch
+from measure import TUNED_MALLOC, alternate, inference, paired_ratio, peak_mib, provenance, training_step
 from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from nnunet_transformers.networks.swin_unetr import SwinUNETR
@@ -35,6 +34,8 @@ warnings.filterwarnings("ignore")
 
 STRIDES = [(1, 1, 1)] + [(2, 2, 2)] * 5
 MONAI, SAME_WINDOWS, PLANNED_WINDOWS = "MONAI", "ours, windows of 7", "ours, windows of the plan"
+NETWORKS = (MONAI, SAME_WINDOWS, PLANNED_WINDOWS)
+FP32, BF16 = torch.float32, torch.bfloat16
 
 
 def our_network(window_sizes: object) -> SwinUNETR:
@@ -55,135 +56,78 @@ def our_network(window_sizes: object) -> SwinUNETR:
     )
 
 
-def build(name: str, size: int) -> nn.Module:
+def build(name: str, size: int, device: torch.device, encoder_only: bool = False) -> nn.Module:
     torch.manual_seed(0)
     if name == PLANNED_WINDOWS:
-        return our_network(choose_windows((size,) * 3, (1, 1, 1), STRIDES)[1:-1])
-    reference = MonaiSwinUNETR(1, 2, feature_size=48)
-    if name == MONAI:
-        return reference
-    network = our_network(7)
-    load_monai_swin_unetr(network, reference.state_dict())
-    return network
+        network: nn.Module = our_network(choose_windows((size,) * 3, (1, 1, 1), STRIDES)[1:-1])
+    else:
+        network = reference = MonaiSwinUNETR(1, 2, feature_size=48, use_flash_attention=device.type == "cuda")
+        if name == SAME_WINDOWS:
+            network = our_network(7)
+            load_monai_swin_unetr(network, reference.state_dict())
+    if encoder_only:
+        network = network.encoder if isinstance(network, SwinUNETR) else network.swinViT
+    return network.to(device)
 
 
-def encode(network: nn.Module, x: Tensor) -> list[Tensor]:
-    return network.encoder(x) if isinstance(network, SwinUNETR) else network.swinViT(x)
+def image(size: int, batch: int, device: torch.device) -> torch.Tensor:
+    return torch.randn(batch, 1, size, size, size, device=device)
 
 
-def encoder_forward(network: nn.Module, x: Tensor) -> None:
-    with torch.no_grad():
-        encode(network, x)
+def prepare_step(
+    name: str, size: int, batch: int, device: torch.device, dtype: torch.dtype, encoder_only: bool
+) -> Callable[[], None]:
+    return partial(training_step, build(name, size, device, encoder_only), image(size, batch, device), dtype)
 
 
-def encoder_training(network: nn.Module, x: Tensor) -> None:
-    sum(h.square().mean() for h in encode(network, x)).backward()
-
-
-def whole_forward(network: nn.Module, x: Tensor) -> None:
-    with torch.no_grad():
-        network(x)
-
-
-def whole_training(network: nn.Module, x: Tensor) -> None:
-    network(x).square().mean().backward()
-
-
-CASES: dict[str, Callable[[nn.Module, Tensor], None]] = {
-    "encoder, forward": encoder_forward,
-    "encoder, forward and backward": encoder_training,
-    "whole network, forward": whole_forward,
-    "whole network, forward and backward": whole_training,
-}
-
-
-def seconds(case: Callable[[nn.Module, Tensor], None], network: nn.Module, x: Tensor) -> float:
-    start = time.perf_counter()
-    case(network, x)
-    elapsed = time.perf_counter() - start
-    network.zero_grad(set_to_none=True)
-    return elapsed
-
-
-def time_case(case: Callable[[nn.Module, Tensor], None], size: int, pairs: int) -> dict[str, list[float]]:
-    """Seconds of each run, network by network; the first of each is a warm-up and left out."""
-    x = torch.randn(1, 1, size, size, size)
-    candidates = {name: build(name, size) for name in (MONAI, SAME_WINDOWS, PLANNED_WINDOWS)}
-    times: dict[str, list[float]] = {name: [] for name in candidates}
-    for _ in range(pairs + 1):
-        for name, network in candidates.items():
-            times[name].append(seconds(case, network, x))
-    return {name: runs[1:] for name, runs in times.items()}
-
-
-def peak_memory(name: str, size: int, threads: int, pipe: multiprocessing.connection.Connection) -> None:
-    """Send the growth of the resident set, in MiB, over a training step; run in a new process."""
-    torch.set_num_threads(threads)
-    network = build(name, size)
-    x = torch.randn(1, 1, size, size, size)
-    before = resident_mib("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
-    whole_training(network, x)
-    pipe.send(resident_mib("VmHWM") - before)
-
-
-def resident_mib(field: str) -> float:
-    """VmRSS, the resident set, or VmHWM, its peak, of this process; Linux only."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
-
-
-def measure_peak_memory(name: str, size: int, threads: int) -> float:
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=peak_memory, args=(name, size, threads, sender))
-    process.start()
-    value = receiver.recv()
-    process.join()
-    return value
-
-
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+# What is timed: name, run, whether of the encoder only, type under autocast.
+CASES = [
+    ("encoder, forward", inference, True, FP32),
+    ("encoder, forward and backward", training_step, True, FP32),
+    ("whole network, forward", inference, False, FP32),
+    ("whole network, forward and backward", training_step, False, FP32),
+    ("whole network, forward, bf16", inference, False, BF16),
+    ("whole network, forward and backward, bf16", training_step, False, BF16),
+]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=64, help="edge of the cubic patch, a multiple of 32 (default 64)")
-    parser.add_argument("--pairs", type=int, default=5, help="runs of each network and case (default 5)")
-    parser.add_argument("--threads", type=int, default=2, help="threads (default 2)")
+    parser.add_argument("--batch", type=int, default=1, help="samples (default 1)")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each network and case (default 5)")
+    parser.add_argument("--threads", type=int, default=2, help="threads on a CPU (default 2)")
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda (default cpu)")
     parser.add_argument("--json", type=Path, help="write the result here too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    device = arguments.device
 
-    result: dict = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{cpu_name()}, {arguments.threads} threads",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
-        "patch": [arguments.size] * 3,
-        "settings": "width 48, batch 1, fp32, default malloc",
-        "cases": {},
-    }
-    print(f"{'':36} {'MONAI':>9} {'windows of 7':>20} {'windows of the plan':>20}")
-    for name, case in tqdm(CASES.items(), unit="case", disable=None):
-        times = time_case(case, arguments.size, arguments.pairs)
-        ratios = {
-            ours: statistics.median(a / b for a, b in zip(times[MONAI], times[ours], strict=True))
-            for ours in (SAME_WINDOWS, PLANNED_WINDOWS)
-        }
-        medians = {network: statistics.median(runs) for network, runs in times.items()}
-        result["cases"][name] = {"seconds": medians, "times as fast as MONAI": ratios}
-        columns = [f"{medians[ours]:.2f} s ({ratios[ours]:.2f}x)" for ours in ratios]
-        print(f"{name:36} {medians[MONAI]:7.2f} s {columns[0]:>20} {columns[1]:>20}", flush=True)
-    memory = {
-        name: measure_peak_memory(name, arguments.size, arguments.threads)
-        for name in (MONAI, SAME_WINDOWS, PLANNED_WINDOWS)
-    }
-    result["peak MiB of a training step"] = memory
-    columns = [f"{memory[ours]:.0f} MiB ({memory[ours] / memory[MONAI]:.2f}x)" for ours in memory if ours != MONAI]
-    print(f"{'peak memory of a training step':36} {memory[MONAI]:5.0f} MiB {columns[0]:>20} {columns[1]:>20}")
+    result = provenance(device, arguments.threads)
+    result["versions"]["monai"] = monai.__version__
+    result |= {"patch": [arguments.size] * 3, "batch": arguments.batch, "width": 48, "cases": {}, "peak MiB": {}}
+    print(f"{'':58} {'MONAI':>11} {'windows of 7':>20} {'windows of the plan':>20}")
+    for title, run, encoder_only, dtype in tqdm(CASES, unit="case", disable=None):
+        x = image(arguments.size, arguments.batch, device)
+        networks = {name: build(name, arguments.size, device, encoder_only) for name in NETWORKS}
+        times = alternate(
+            {name: partial(run, network, x, dtype) for name, network in networks.items()}, arguments.rounds, device
+        )
+        medians = {name: statistics.median(values) for name, values in times.items()}
+        ratios = {name: paired_ratio(times[MONAI], times[name]) for name in NETWORKS[1:]}
+        result["cases"][title] = {"seconds": medians, "times as fast as MONAI": ratios}
+        columns = [f"{medians[name]:.3f} s ({ratios[name]:.2f}x)" for name in ratios]
+        print(f"{title:58} {medians[MONAI]:9.3f} s {columns[0]:>20} {columns[1]:>20}", flush=True)
+
+    environments = {"": {}} if device.type == "cuda" else {", malloc as it is": {}, ", malloc tuned": TUNED_MALLOC}
+    for part, encoder_only in (("encoder", True), ("whole network", False)):
+        for suffix, environment in environments.items():
+            title = f"peak memory of a training step, {part}{suffix}"
+            step = (arguments.size, arguments.batch, device, FP32, encoder_only)
+            peak = {name: peak_mib(prepare_step, (name, *step), device, environment) for name in NETWORKS}
+            result["peak MiB"][title] = peak
+            columns = [f"{peak[name]:.0f} MiB ({peak[name] / peak[MONAI]:.2f}x)" for name in NETWORKS[1:]]
+            print(f"{title:58} {peak[MONAI]:7.0f} MiB {columns[0]:>20} {columns[1]:>20}", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
         print(arguments.json)

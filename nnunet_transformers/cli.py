@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {nnunet_transformers.__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_list(commands)
     _add_convert(commands)
     _add_scan(commands)
     _add_phantom(commands)
@@ -67,6 +68,26 @@ def _command(commands: argparse._SubParsersAction, name: str, summary: str, exam
         epilog=f"example: {example}",
         formatter_class=_HelpFormatter,
     )
+
+
+def _add_list(commands: argparse._SubParsersAction) -> None:
+    parser = _command(
+        commands, "list", "list the trainers with their networks, papers and defaults", "nnunet-transformers list"
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="for a script to read")
+    form.add_argument("--markdown", action="store_true", help="as the page docs/networks.md")
+    parser.set_defaults(run=_list)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from nnunet_transformers.training import registry
+
+    if arguments.json:
+        print(json.dumps([entry.as_dict() for entry in registry.registry()], indent=2))
+    else:
+        print((registry.as_markdown() if arguments.markdown else registry.as_text()).rstrip())
+    return 0
 
 
 def _add_convert(commands: argparse._SubParsersAction) -> None:

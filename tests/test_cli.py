@@ -8,8 +8,9 @@ import pytest
 
 from nnunet_transformers.cli import main
 from nnunet_transformers.plugin.autostart import TRAINER_FOLDER, VARIABLE
+from nnunet_transformers.training.trainers import trainer_names
 
-COMMANDS = ["convert", "scan", "phantom", "demo", "doctor", "env"]
+COMMANDS = ["list", "convert", "scan", "phantom", "demo", "doctor", "env"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -38,6 +39,20 @@ def test_a_users_mistake_is_exit_code_2_without_a_traceback_and_nothing_is_writt
     assert "Traceback" not in captured.err
     assert not captured.out
     assert not any(tmp_path.iterdir())
+
+
+def test_list_tells_of_every_trainer_its_network_paper_recipe_and_defaults(capsys):
+    assert main(["list", "--json"]) == 0
+    listed = {entry["trainer"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert set(listed) == set(trainer_names())
+    swin = listed["nnUNetTrainerSwinUNETR"]
+    assert swin["network"] == "nnunet_transformers.networks.swin_unetr.SwinUNETR"
+    assert swin["paper"]["arxiv"] == "2201.01266"
+    assert swin["recipe"]["lr"] == 1e-4
+    assert swin["defaults"]["feature_size"] == 48
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in [*listed, "feature_size=48", "nnUNet_PrimusV3S_Trainer"])
 
 
 def test_debug_shows_the_traceback(tmp_path):

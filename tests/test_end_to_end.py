@@ -31,6 +31,7 @@ from nnunet_transformers.training.trainers import trainer_names
 pytestmark = pytest.mark.end_to_end
 
 CPU = torch.device("cpu")
+THOROUGHLY_TESTED = "nnUNetTrainerSwinUNETR"
 FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
 
 REGIONS = TinyDataset(
@@ -86,7 +87,7 @@ def test_nnunets_commands_plan_train_validate_and_predict_with_regions_and_an_ig
     command: Callable[..., str], tmp_path: Path
 ) -> None:
     REGIONS.write(tmp_path / "nnUNet_raw")
-    dataset, short = str(REGIONS.id), "nnUNetTrainerSwinUNETR_1epochs_2iterations"
+    dataset, short = str(REGIONS.id), f"{THOROUGHLY_TESTED}_1epochs_2iterations"
     planned = command(
         "nnUNetv2_plan_and_preprocess",
         *("-d", dataset, "-c", "3d_fullres", "-np", "1", "-npfp", "1", "--verify_dataset_integrity"),
@@ -139,13 +140,18 @@ def halvings(stages: int, dims: int = 3) -> tuple[tuple[int, ...], ...]:
     return ((1,) * dims, *((2,) * dims,) * (stages - 1))
 
 
+# Every trainer trains by these ...
 CASES = [
     Case("2d_as_planned", ISOTROPIC, "2d"),
+    Case("anisotropic_as_planned_with_an_ignore_label", ANISOTROPIC, "3d_fullres"),
+    Case("regions_with_an_ignore_label", REGIONS, "3d_fullres"),
+]
+# ... and one of them by these: which stages a network takes is tested in tests/contract.
+MORE_CASES = [
     Case("2d_down_to_prime_sizes", ISOTROPIC, "2d", patch_size=(88, 104), strides=halvings(4, dims=2)),
     Case("3d_as_planned", ISOTROPIC, "3d_fullres"),
     Case("three_stages_with_odd_maps", ISOTROPIC, "3d_fullres", patch_size=(20, 28, 12), strides=halvings(3)),
     Case("five_stages_down_to_two_voxels", ISOTROPIC, "3d_fullres", patch_size=(16, 16, 32), strides=halvings(5)),
-    Case("anisotropic_as_planned", ANISOTROPIC, "3d_fullres"),
     Case("residual_encoder_plans", ISOTROPIC, "3d_fullres", planned="nnUNetResEncUNetMPlans"),
 ]
 
@@ -171,7 +177,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.setenv(name, str(folder / name))
         patch.setattr(multiprocessing, "get_context", lambda method=None: SimpleNamespace(Pool=ThreadPool))
         patch.setenv("nnUNet_n_proc_DA", "1")  # planning does not survive a 0
-        for dataset in (ISOTROPIC, ANISOTROPIC):
+        for dataset in (ISOTROPIC, ANISOTROPIC, REGIONS):
             dataset.write(folder / "nnUNet_raw")
             planning.extract_fingerprint_dataset(dataset.id, QuickFingerprint, num_processes=1)
             planning.plan_experiments([dataset.id])
@@ -215,21 +221,30 @@ def assert_same_network(trained: torch.nn.Module, loaded: torch.nn.Module) -> No
 def assert_predicts(
     predictor: nnUNetPredictor, dataset: TinyDataset, shape: tuple[int, int, int], previous: np.ndarray | None = None
 ) -> np.ndarray:
-    """The prediction, having checked that it is one: probabilities and labels of every voxel of an image."""
+    """The prediction, having checked that it is one: labels and probabilities of every voxel."""
     image = np.random.default_rng(7).normal(100, 20, (dataset.channels, *shape)).astype(np.float32)
     segmentation, probabilities = predictor.predict_single_npy_array(
         image, {"spacing": dataset.spacing}, previous, save_or_return_probabilities=True
     )
     assert segmentation.shape == shape
     assert set(np.unique(segmentation)) <= {0, 1, 2}
-    assert probabilities.shape == (3, *shape)
     assert np.isfinite(probabilities).all()
-    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-2)
+    if dataset.regions_class_order:
+        assert probabilities.shape == (2, *shape)
+    else:
+        assert probabilities.shape == (3, *shape)
+        np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-2)
     return probabilities
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-@pytest.mark.parametrize("trainer_name", trainer_names())
+@pytest.mark.parametrize(
+    ("trainer_name", "case"),
+    [
+        pytest.param(name, case, id=f"{name}, {case.name}")
+        for name in trainer_names()
+        for case in [*CASES, *(MORE_CASES if name == THOROUGHLY_TESTED else [])]
+    ],
+)
 def test_any_plans_train_reload_and_predict(trainer_name: str, case: Case, workshop: Path) -> None:
     plans = plans_of(workshop, case.dataset, case.planned, f"{case.planned}_{case.name}")
     if case.patch_size and case.strides:
@@ -285,9 +300,8 @@ def train_until(trainer: nnUNetTrainer, epoch: int) -> nnUNetTrainer:
     return trainer
 
 
-@pytest.mark.parametrize("trainer_name", trainer_names())
 def test_an_interrupted_training_goes_on_with_the_schedule_and_optimizer_of_an_uninterrupted_one(
-    trainer_name: str, workshop: Path
+    workshop: Path,
 ) -> None:
     plans = plans_of(workshop, ISOTROPIC, "nnUNetPlans", "nnUNetPlans_resumed")
     set_topology(plans["configurations"]["3d_fullres"], (16, 16, 16), halvings(3))
@@ -295,7 +309,7 @@ def test_an_interrupted_training_goes_on_with_the_schedule_and_optimizer_of_an_u
 
     def trainer(continue_training: bool) -> nnUNetTrainer:
         # 20 epochs warm up for one, so the first three see the rise, the peak and the decay.
-        arguments = (ISOTROPIC.name, "3d_fullres", 0, f"{trainer_name}_20epochs_1iterations", plans["plans_name"])
+        arguments = (ISOTROPIC.name, "3d_fullres", 0, f"{THOROUGHLY_TESTED}_20epochs_1iterations", plans["plans_name"])
         made = get_trainer_from_args(*arguments, continue_training, device=CPU)
         maybe_load_checkpoint(made, continue_training, validation_only=False)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from dynamic_network_architectures.architectures.abstract_arch import AbstractDy
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
 from torch import nn
 
+from nnunet_transformers.networks.layers.convolution import ConvSettings
 from nnunet_transformers.networks.layers.unet_decoder import UNetDecoder
 from nnunet_transformers.networks.memory import elements_saved_for_backward
+from nnunet_transformers.networks.topology import PerAxis, Topology, per_stage
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,112 @@ class Configuration:
         return max(1, round(published * self.relative_width / step)) * step
 
 
-class PlannedNetwork(AbstractDynamicNetworkArchitectures):
-    """Base of the networks.
+@dataclass(frozen=True)
+class Plan:
+    """The constructor's arguments that every network takes from a plan, checked, one entry per stage.
 
-    A subclass has the constructor of dynamic-network-architectures' `ResidualEncoderUNet`, which a plan fills, and
-    keyword-only arguments of its own whose defaults are the published values. It sets `key_to_encoder`, `key_to_stem`
-    and `keys_to_in_proj`, and has a `decoder` with `deep_supervision` and `seg_layers`.
+    Attributes:
+        input_channels: channels of the image.
+        num_classes: segmentation channels.
+        topology: strides and kernels.
+        features_per_stage, n_blocks_per_stage: full resolution first.
+        n_conv_per_stage_decoder: deepest first.
+        settings: of the convolutions.
+        deep_supervision: return the logits of every stage but the deepest.
+    """
+
+    input_channels: int
+    num_classes: int
+    topology: Topology
+    features_per_stage: list[int]
+    n_blocks_per_stage: list[int]
+    n_conv_per_stage_decoder: list[int]
+    settings: ConvSettings
+    deep_supervision: bool
+
+
+class PlannedNetwork(AbstractDynamicNetworkArchitectures):
+    """Base of the networks, with the constructor of dynamic-network-architectures' `ResidualEncoderUNet`.
+
+    The constructor is what a plan fills. A subclass is its `build`, whose keyword-only arguments become keyword
+    arguments of the constructor; their defaults are the published values. It sets `key_to_encoder`, `key_to_stem`,
+    `keys_to_in_proj` and a `decoder`.
+
+    Args:
+        input_channels: channels of the image.
+        n_stages: resolutions.
+        features_per_stage: width of each stage, full resolution first, an int or n_stages of them.
+        conv_op: torch.nn.Conv2d or Conv3d.
+        kernel_sizes: kernel of the convolutions at each stage, an int or one per axis.
+        strides: stride into each stage, an int or one per axis; the first is 1.
+        n_blocks_per_stage: blocks of each stage of the encoder, an int or n_stages of them.
+        num_classes: segmentation channels.
+        n_conv_per_stage_decoder: convolutions of each stage of the decoder, deepest first, an int or n_stages - 1.
+        conv_bias, norm_op, norm_op_kwargs, dropout_op, dropout_op_kwargs, nonlin, nonlin_kwargs: of all convolutions.
+        deep_supervision: return the logits of every stage but the deepest, full resolution first.
+        own: the network's own arguments.
 
     Attributes:
         paper: where the network is published.
+        min_stages: resolutions it needs.
         decoder: returns the logits.
+
+    Raises:
+        ValueError: a number of stages, a size or a stride that cannot be.
     """
 
     paper: ClassVar[Paper]
+    min_stages: ClassVar[int] = 3
     decoder: UNetDecoder
     keys_to_in_proj: tuple[str, ...]
+
+    def __init__(
+        self,
+        input_channels: int,
+        n_stages: int,
+        features_per_stage: int | Sequence[int],
+        conv_op: type[nn.Module],
+        kernel_sizes: int | Sequence[PerAxis],
+        strides: int | Sequence[PerAxis],
+        n_blocks_per_stage: int | Sequence[int],
+        num_classes: int,
+        n_conv_per_stage_decoder: int | Sequence[int],
+        conv_bias: bool = False,
+        norm_op: type[nn.Module] | None = None,
+        norm_op_kwargs: dict[str, Any] | None = None,
+        dropout_op: type[nn.Module] | None = None,
+        dropout_op_kwargs: dict[str, Any] | None = None,
+        nonlin: type[nn.Module] | None = None,
+        nonlin_kwargs: dict[str, Any] | None = None,
+        deep_supervision: bool = False,
+        **own: Any,
+    ) -> None:
+        super().__init__()
+        plan = Plan(
+            input_channels=input_channels,
+            num_classes=num_classes,
+            topology=Topology.from_plan(conv_op, n_stages, strides, kernel_sizes, self.min_stages),
+            features_per_stage=per_stage("features_per_stage", features_per_stage, n_stages),
+            n_blocks_per_stage=per_stage("n_blocks_per_stage", n_blocks_per_stage, n_stages),
+            n_conv_per_stage_decoder=per_stage("n_conv_per_stage_decoder", n_conv_per_stage_decoder, n_stages - 1),
+            settings=ConvSettings(
+                conv_op, conv_bias, norm_op, norm_op_kwargs, dropout_op, dropout_op_kwargs, nonlin, nonlin_kwargs
+            ),
+            deep_supervision=deep_supervision,
+        )
+        self.build(plan, **own)
+
+    def __init_subclass__(cls) -> None:
+        """The signature of the constructor names the network's own arguments."""
+        super().__init_subclass__()
+        shared = [
+            p for p in inspect.signature(PlannedNetwork.__init__).parameters.values() if p.name not in ("self", "own")
+        ]
+        cls.__signature__ = inspect.Signature([*shared, *own_parameters(cls)])
+
+    @abstractmethod
+    def build(self, plan: Plan) -> None:
+        """Make the network's modules; a network adds its own arguments, keyword-only and with defaults."""
 
     @classmethod
     @abstractmethod
@@ -90,3 +184,8 @@ class PlannedNetwork(AbstractDynamicNetworkArchitectures):
         """
         (in_channels,) = {self.get_submodule(key).weight.shape[1] for key in self.keys_to_in_proj}
         return elements_saved_for_backward(self, (in_channels, *input_size))
+
+
+def own_parameters(network: type[PlannedNetwork]) -> list[inspect.Parameter]:
+    """A network's own arguments: those of `build` beside the plan."""
+    return [p for p in inspect.signature(network.build).parameters.values() if p.kind is p.KEYWORD_ONLY]

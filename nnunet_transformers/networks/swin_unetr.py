@@ -20,8 +20,8 @@ from nnunet_transformers.networks.layers.convolution import ConvSettings, Residu
 from nnunet_transformers.networks.layers.patch_merging import PatchMerging
 from nnunet_transformers.networks.layers.swin_block import swin_blocks
 from nnunet_transformers.networks.layers.unet_decoder import convolutional_decoder
-from nnunet_transformers.networks.planned_network import Configuration, Paper, PlannedNetwork
-from nnunet_transformers.networks.topology import PerAxis, Topology, per_stage, per_stage_and_axis
+from nnunet_transformers.networks.planned_network import Configuration, Paper, Plan, PlannedNetwork
+from nnunet_transformers.networks.topology import PerAxis, per_stage_and_axis
 
 # The published network ends at 16 times its feature size; deeper plans keep that width.
 _MAX_WIDENING = 16
@@ -78,22 +78,16 @@ class SwinEncoder(nn.Module):
 class SwinUNETR(PlannedNetwork):
     """Swin UNETR built from an nnU-Net plan.
 
-    The first arguments are those of dynamic-network-architectures' `ResidualEncoderUNet` and come from the plan.
+    The plan's arguments are `PlannedNetwork`'s; below is what they mean here where it differs, and the network's own.
 
     Args:
-        input_channels: channels of the image.
         n_stages: resolutions, at least 3; n_stages - 2 of them have Swin blocks: all but full resolution and
             the deepest.
         features_per_stage: the plan's widths; not used, this network's widths follow from feature_size.
-        conv_op: torch.nn.Conv2d or Conv3d.
-        kernel_sizes: kernel of the convolutions at each stage, an int or one per axis.
-        strides: stride into each stage, an int or one per axis; the first is 1.
         n_blocks_per_stage: Swin blocks of each stage, an int or n_stages of them; the first and the last are not used.
-        num_classes: segmentation channels.
         n_conv_per_stage_decoder: the plan's; not used, a decoder stage is one residual block as published.
         conv_bias, norm_op, norm_op_kwargs, dropout_op, dropout_op_kwargs, nonlin, nonlin_kwargs: of all convolutions.
             As published: no bias, InstanceNorm without affine map, LeakyReLU.
-        deep_supervision: return the logits of every decoder stage, full resolution first.
         feature_size: width at full and half resolution, doubled from stage to stage; a multiple of num_heads.
         num_heads: heads of the first Swin stage; a head keeps its width as the stages widen.
         window_sizes: window of the Swin stages: an int, or for each of them one size per axis. 7 as published; from
@@ -113,25 +107,9 @@ class SwinUNETR(PlannedNetwork):
         family="encoder",
     )
 
-    def __init__(
+    def build(
         self,
-        input_channels: int,
-        n_stages: int,
-        features_per_stage: int | Sequence[int],
-        conv_op: type[nn.Module],
-        kernel_sizes: int | Sequence[PerAxis],
-        strides: int | Sequence[PerAxis],
-        n_blocks_per_stage: int | Sequence[int],
-        num_classes: int,
-        n_conv_per_stage_decoder: int | Sequence[int],
-        conv_bias: bool = False,
-        norm_op: type[nn.Module] | None = None,
-        norm_op_kwargs: dict[str, Any] | None = None,
-        dropout_op: type[nn.Module] | None = None,
-        dropout_op_kwargs: dict[str, Any] | None = None,
-        nonlin: type[nn.Module] | None = None,
-        nonlin_kwargs: dict[str, Any] | None = None,
-        deep_supervision: bool = False,
+        plan: Plan,
         *,
         feature_size: int = 48,
         num_heads: int = 3,
@@ -139,28 +117,24 @@ class SwinUNETR(PlannedNetwork):
         mlp_ratio: float = 4.0,
         drop_path_rate: float = 0.0,
     ) -> None:
-        super().__init__()
         self.key_to_encoder = "encoder"
         self.key_to_stem = "encoder.patch_embed"
         self.keys_to_in_proj = ("encoder.patch_embed",)
 
         if feature_size % num_heads:
             raise ValueError(f"feature_size={feature_size} is not a multiple of num_heads={num_heads}")
-        topology = Topology.from_plan(conv_op, n_stages, strides, kernel_sizes)
-        settings = ConvSettings(
-            conv_op, conv_bias, norm_op, norm_op_kwargs, dropout_op, dropout_op_kwargs, nonlin, nonlin_kwargs
-        )
-        widening = [1] + [min(2**i, _MAX_WIDENING) for i in range(n_stages - 1)]
+        topology, settings = plan.topology, plan.settings
+        widening = [1] + [min(2**i, _MAX_WIDENING) for i in range(topology.n_stages - 1)]
         features = [feature_size * factor for factor in widening]
 
         self.encoder = SwinEncoder(
-            input_channels,
+            plan.input_channels,
             features=features[1:],
             strides=topology.strides[1:],
-            windows=per_stage_and_axis("window_sizes", window_sizes, n_stages - 2, topology.dims),
-            depths=per_stage("n_blocks_per_stage", n_blocks_per_stage, n_stages)[1:-1],
+            windows=per_stage_and_axis("window_sizes", window_sizes, topology.n_stages - 2, topology.dims),
+            depths=plan.n_blocks_per_stage[1:-1],
             num_heads=[num_heads * factor for factor in widening[1:-1]],
-            conv_op=conv_op,
+            conv_op=settings.conv_op,
             mlp_ratio=mlp_ratio,
             drop_path_rate=drop_path_rate,
             convolutions=[
@@ -170,13 +144,18 @@ class SwinUNETR(PlannedNetwork):
         )
         # The decoder takes the image and the encoder's maps through a residual block each, all but the last skip.
         self.skip_blocks = nn.ModuleList(
-            nn.Identity() if stage == n_stages - 2 else ResidualBlock(width_in, width, kernel, settings)
+            nn.Identity() if stage == topology.n_stages - 2 else ResidualBlock(width_in, width, kernel, settings)
             for stage, (width_in, width, kernel) in enumerate(
-                zip([input_channels, *features[1:]], features, topology.kernel_sizes, strict=True)
+                zip([plan.input_channels, *features[1:]], features, topology.kernel_sizes, strict=True)
             )
         )
         self.decoder = convolutional_decoder(
-            features, topology, num_classes, deep_supervision, settings, partial(ResidualBlock, settings=settings)
+            features,
+            topology,
+            plan.num_classes,
+            plan.deep_supervision,
+            settings,
+            partial(ResidualBlock, settings=settings),
         )
 
     @staticmethod

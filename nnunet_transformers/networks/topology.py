@@ -33,7 +33,7 @@ class Topology:
         n_stages: int,
         strides: int | Sequence[PerAxis],
         kernel_sizes: int | Sequence[PerAxis],
-        at_least: int = 3,
+        at_least: int,
     ) -> Topology:
         """From the arguments as they stand in a plan.
 
@@ -62,6 +62,10 @@ class Topology:
     @property
     def n_stages(self) -> int:
         return len(self.strides)
+
+    def until(self, deepest: int) -> Topology:
+        """The stages from full resolution to this one."""
+        return Topology(self.strides[: deepest + 1], self.kernel_sizes[: deepest + 1])
 
     def stride_between(self, finer: int, coarser: int) -> Sizes:
         """Stride per axis from the map of one stage to that of a coarser one."""

@@ -38,6 +38,12 @@ class Recipe:
     poly_exponent: float = 0.9
     clip_norm: float = 1.0
 
+    def __str__(self) -> str:
+        return (
+            f"AdamW {self.lr:g}, weight decay {self.weight_decay:g}, warm-up {self.warmup_fraction:.0%}, "
+            f"clip {self.clip_norm:g}"
+        )
+
     def lr_at(self, epoch: int, num_epochs: int) -> float:
         """Learning rate of an epoch, a pure function: a resumed training has the schedule of an uninterrupted one."""
         warmup = round(self.warmup_fraction * num_epochs)

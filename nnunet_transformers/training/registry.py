@@ -1,4 +1,4 @@
-"""The trainers of this package with their networks, papers and defaults.
+"""The trainers of this package with their networks, papers and defaults, and their peers in nnU-Net.
 
 A trainer is registered by being written in `trainers`: it is then listed (`nnunet-transformers list`), tested by the
 contract tests and has a row in docs/networks.md.
@@ -6,12 +6,12 @@ contract tests and has a row in docs/networks.md.
 
 from __future__ import annotations
 
-import inspect
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from nnunet_transformers.networks.planned_network import Paper, PlannedNetwork
+from nnunet_transformers.networks.planned_network import Paper, PlannedNetwork, own_parameters
 from nnunet_transformers.training import trainers
 from nnunet_transformers.training.recipe import Recipe
 from nnunet_transformers.training.transformer_trainer import TransformerTrainer
@@ -21,7 +21,7 @@ from nnunet_transformers.training.transformer_trainer import TransformerTrainer
 class Entry:
     """One trainer: the name nnU-Net knows it by, its network and its recipe."""
 
-    name: str
+    trainer: str
     network: type[PlannedNetwork]
     recipe: Recipe
 
@@ -32,8 +32,7 @@ class Entry:
     @property
     def defaults(self) -> dict[str, Any]:
         """The network's own arguments and their published values."""
-        parameters = inspect.signature(self.network).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return {p.name: p.default for p in own_parameters(self.network)}
 
     @property
     def card(self) -> str:
@@ -42,8 +41,39 @@ class Entry:
 
     @property
     def summary(self) -> str:
-        """First line of the network's module: what it is."""
-        return (sys.modules[self.network.__module__].__doc__ or "").splitlines()[0]
+        """First paragraph of the network's module: what it is."""
+        return " ".join((sys.modules[self.network.__module__].__doc__ or "").split("\n\n")[0].split())
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, in types that JSON has."""
+        return {
+            "trainer": self.trainer,
+            "network": f"{self.network.__module__}.{self.network.__qualname__}",
+            "summary": self.summary,
+            "paper": asdict(self.paper),
+            "recipe": asdict(self.recipe),
+            "defaults": self.defaults,
+            "card": f"docs/{self.card}",
+        }
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A trainer of nnU-Net's own that belongs into a comparison; nothing of it is rebuilt here."""
+
+    trainer: str
+    summary: str
+    plans: str = "nnUNetPlans"
+
+
+PEERS = (
+    Peer("nnUNetTrainer", "nnU-Net's U-Net, the baseline"),
+    Peer("nnUNetTrainer", "ResEnc M, for 9 to 11 GB of GPU memory", "nnUNetResEncUNetMPlans"),
+    Peer("nnUNetTrainer", "ResEnc L, for 24 GB", "nnUNetResEncUNetLPlans"),
+    Peer("nnUNet_Primus_M_Trainer", "Primus (Wald et al. 2025): ViT on tokens of 8^3"),
+    Peer("nnUNet_PrimusV2M_Trainer", "Primus V2: tokens from a residual convolutional stem"),
+    Peer("nnUNet_PrimusV3S_Trainer", "Primus V3: a larger stem, with skips from it"),
+)
 
 
 def registry() -> list[Entry]:
@@ -53,3 +83,67 @@ def registry() -> list[Entry]:
         for name, value in vars(trainers).items()
         if isinstance(value, type) and issubclass(value, TransformerTrainer) and value is not TransformerTrainer
     ]
+
+
+def as_text() -> str:
+    """The registry and the peers, to read in a terminal."""
+    lines = []
+    for entry in registry():
+        paper, recipe = entry.paper, entry.recipe
+        defaults = ", ".join(f"{name}={value}" for name, value in entry.defaults.items())
+        lines += [
+            entry.trainer,
+            f"  {entry.summary}",
+            f"  paper     {paper.authors}. {paper.title}. {paper.venue}{f', arXiv:{paper.arxiv}' * bool(paper.arxiv)}",
+            f"  family    {paper.family}",
+            f"  recipe    {recipe}",
+            f"  network   {entry.network.__module__}.{entry.network.__qualname__}({defaults})",
+            f"  card      docs/{entry.card}",
+            "",
+        ]
+    lines.append("In nnU-Net itself:")
+    lines += [f"  {peer.trainer:26} {peer.plans:24} {peer.summary}" for peer in PEERS]
+    return "\n".join(lines)
+
+
+_PAGE = """\
+# Networks
+
+Written by `nnunet-transformers list --markdown` from the registry. Every trainer takes any plans made for a U-Net and
+has shorter runs by name (`_<N>epochs`, `_<N>epochs_<M>iterations`). Families are those of Xiao et al., *Transformers in
+medical image segmentation: A review*, BSPC 84, 2023: where the Transformer stands.
+
+| trainer | network | Transformer | paper | recipe |
+|---|---|---|---|---|
+{trainers}
+
+## Peers in nnU-Net
+
+They belong into the comparison and are used as they are, with `-tr` and `-p` of `nnUNetv2_train`. ResEnc plans are made
+by `nnUNetv2_plan_experiment -d ID -pl nnUNetPlannerResEncM` (or `…L`); every trainer above takes them too. Primus takes
+`nnUNetPlans` whose patch is a multiple of 8.
+
+| trainer | plans | |
+|---|---|---|
+{peers}
+"""
+
+
+def as_markdown() -> str:
+    """The page docs/networks.md."""
+    trainer_rows = (
+        (f"`{e.trainer}`", f"[{e.summary.partition(':')[0]}]({e.card})", e.paper.family, _citation(e.paper), e.recipe)
+        for e in registry()
+    )
+    peer_rows = ((f"`{peer.trainer}`", f"`{peer.plans}`", peer.summary) for peer in PEERS)
+    return _PAGE.format(trainers=_rows(trainer_rows), peers=_rows(peer_rows))
+
+
+def _rows(rows: Iterable[Iterable[object]]) -> str:
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in rows)
+
+
+def _citation(paper: Paper) -> str:
+    first_author = paper.authors.partition(",")[0]
+    text = f"{first_author} et al., {paper.venue}"
+    return f"[{text}](https://arxiv.org/abs/{paper.arxiv})" if paper.arxiv else text

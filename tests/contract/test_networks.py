@@ -120,7 +120,7 @@ def test_fused_attention_equals_its_explicit_twin_forward_and_backward(network_c
 
 
 @every_network
-@pytest.mark.parametrize("plan", [PLANS[1], PLANS[4]], ids=lambda p: p.name)
+@pytest.mark.parametrize("plan", [PLANS[3], PLANS[4]], ids=lambda p: p.name)
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_bfloat16_autocast_is_finite_and_close_to_float32(network_class, plan, training):
     network = build(network_class, plan).train(training)
@@ -139,7 +139,7 @@ def test_bfloat16_autocast_is_finite_and_close_to_float32(network_class, plan, t
 @every_network
 def test_the_graph_has_no_break_and_follows_a_change_of_size(network_class):
     torch._dynamo.reset()
-    plan = PLANS[1]
+    plan = PLANS[3]
     network = build(network_class, plan).eval()
     compiled = torch.compile(network, fullgraph=True, backend="eager")
     with torch.no_grad():

@@ -8,6 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nnunet_transformers.networks.layers import windows as windows_module
+from nnunet_transformers.networks.layers.swin_block import SwinBlock
 from nnunet_transformers.networks.layers.windows import WindowPartition, build_window_layout, clip_window
 
 
@@ -81,3 +83,23 @@ def test_a_window_as_large_as_the_map_is_not_shifted():
 def test_windows_that_do_not_fit_are_refused(window, shift):
     with pytest.raises(ValueError, match="do not fit"):
         build_window_layout((8, 8), window, shift)
+
+
+def test_a_network_asks_for_the_windows_of_a_shape_once_unlike_monai():
+    block = SwinBlock(4, 1, (2, 2), (1, 1))
+    windows_module._window_layout_on.cache_clear()
+    with torch.no_grad():
+        for batch in (1, 2):
+            block(torch.randn(batch, 4, 6, 4))
+    assert windows_module._window_layout_on.cache_info().misses == 1
+
+
+def test_window_and_shift_are_left_as_given_and_eval_drops_nothing_unlike_torchvision():
+    # torchvision's shifted_window_attention sets entries of the caller's shift to 0 and applies dropout in eval.
+    window, shift = [4, 2], [2, 1]
+    block = SwinBlock(4, 1, window, shift, drop_path=0.5).eval()
+    x = torch.randn(2, 4, 6, 4)
+    with torch.no_grad():
+        assert torch.equal(block(x), block(x))
+    assert (window, shift) == ([4, 2], [2, 1])
+    assert (block.attention.window, block.attention.shift) == ((4, 2), (2, 1))

@@ -9,6 +9,7 @@ does not hold the encoder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from dynamic_network_architectures.building_blocks.helper import get_matching_convtransp
@@ -40,7 +41,8 @@ class UNetDecoder(nn.Module):
         upsamplings: of each stage, deepest first: a map to one of the next finer size.
         joins: of each stage: (deep map, up-sampled map, skip) to one map.
         stages: the block of each stage.
-        seg_layers: the head of each stage: a map to logits (B, num_classes, *spatial).
+        seg_layers: the head of each stage: a map to logits (B, num_classes, *spatial); with one more than stages, the
+            first is of the deepest map, before any stage.
         deep_supervision: return the logits of every stage.
     """
 
@@ -59,6 +61,7 @@ class UNetDecoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         # All are built even if only the last is used: a network trained with deep supervision loads into one without.
         self.seg_layers = nn.ModuleList(seg_layers)
+        self.register_forward_hook(_with_unused_heads)
 
     def forward(self, skips: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Maps of the encoder, full resolution first, to logits (B, num_classes, *spatial).
@@ -66,12 +69,38 @@ class UNetDecoder(nn.Module):
         With deep supervision a list, full resolution first, one entry per stage.
         """
         *skips, x = skips
-        logits = []
-        for upsample, join, stage, head in zip(self.upsamplings, self.joins, self.stages, self.seg_layers, strict=True):
+        n_before = len(self.seg_layers) - len(self.stages)
+        logits = [pointwise_conv(head, x) for head in self.seg_layers[:n_before] if self.deep_supervision]
+        for upsample, join, stage, head in zip(
+            self.upsamplings, self.joins, self.stages, self.seg_layers[n_before:], strict=True
+        ):
             x = stage(join(x, upsample(x), skips.pop()))
             if self.deep_supervision or not skips:
                 logits.append(pointwise_conv(head, x))
         return logits[::-1] if self.deep_supervision else logits[0]
+
+
+def _with_unused_heads(decoder: UNetDecoder, skips: Sequence[Tensor], logits: Tensor) -> Tensor | None:
+    """In training without deep supervision the logits as they are, and a gradient of 0 for the heads that did not run.
+
+    DistributedDataParallel, as nnU-Net uses it, waits for the gradient of every parameter.
+    """
+    if decoder.deep_supervision or not decoder.training:
+        return None
+    return _WithUnused.apply(logits, *decoder.seg_layers[:-1].parameters())
+
+
+class _WithUnused(torch.autograd.Function):
+    """A result as it is, and a gradient of 0 for parameters it does not depend on."""
+
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, *unused: Tensor) -> Tensor:
+        ctx.save_for_backward(*unused)
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        return grads[0], *(torch.zeros_like(parameter) for parameter in ctx.saved_tensors)
 
 
 def convolutional_decoder(
@@ -82,6 +111,7 @@ def convolutional_decoder(
     settings: ConvSettings,
     block: Callable[[int, int, Sequence[int]], nn.Module],
     joins: Sequence[nn.Module] | None = None,
+    head_of_deepest: bool = False,
 ) -> UNetDecoder:
     """The U-Net's decoder: transposed convolutions, concatenation, convolutional blocks, heads of kernel 1.
 
@@ -93,6 +123,7 @@ def convolutional_decoder(
         settings: the plan's.
         block: makes a block from its input width, output width and kernel.
         joins: instead of concatenation, deepest first; each returns twice the skip's width.
+        head_of_deepest: the deepest map has a head too, for a plan with one stage more than the network.
     """
     levels = range(topology.n_stages - 2, -1, -1)
     upsample_op = get_matching_convtransp(settings.conv_op)
@@ -105,6 +136,9 @@ def convolutional_decoder(
         ],
         joins=joins or [Concatenation() for _ in levels],
         stages=[block(2 * features[i], features[i], topology.kernel_sizes[i]) for i in levels],
-        seg_layers=[settings.pointwise(features[i], num_classes, bias=True) for i in levels],
+        seg_layers=[
+            settings.pointwise(features[i], num_classes, bias=True)
+            for i in ([len(features) - 1] if head_of_deepest else []) + list(levels)
+        ],
         deep_supervision=deep_supervision,
     )
