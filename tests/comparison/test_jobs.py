@@ -57,7 +57,9 @@ def test_a_program_that_is_not_installed_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_an_interruption_leaves_no_process_behind(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from nnunet_transformers.comparison.jobs import Job, run_jobs\n"
+        "import signal, sys; from pathlib import Path; from nnunet_transformers.comparison.jobs import Job, run_jobs\n"
+        # A process started in the background of a shell ignores interrupts, and so do its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "code = 'import os, time; print(os.getpid(), flush=True); time.sleep(600)'\n"
         "run_jobs([Job('sleeper', [sys.executable, '-c', code], Path(sys.argv[1]))])"
     )
