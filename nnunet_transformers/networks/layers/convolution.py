@@ -87,4 +87,5 @@ class ResidualBlock(nn.Module):
         y = self.dropout(to_channels_last(self.conv1(x)))
         y = self.nonlin1(norm(self.norm1, y))
         y = norm(self.norm2, self.conv2(y))
-        return self.nonlin2(y + (x if self.projection is None else self.projection(x)))
+        # In place, into a map that no backward pass needs: a new one as large costs as much time as the sum.
+        return self.nonlin2(y.add_(x if self.projection is None else self.projection(x)))
