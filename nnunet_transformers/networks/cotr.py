@@ -24,7 +24,7 @@ from nnunet_transformers.networks.layers.convolution import ConvSettings
 from nnunet_transformers.networks.layers.deformable_attention import DeformableAttention
 from nnunet_transformers.networks.layers.interpolation import resize
 from nnunet_transformers.networks.layers.level_position import LevelPositionEmbedding
-from nnunet_transformers.networks.layers.plain_encoder import ConvBlock, stacked_convs, strided_conv
+from nnunet_transformers.networks.layers.plain_encoder import ConvBlock, ResidualConvs
 from nnunet_transformers.networks.layers.unet_decoder import Addition, UNetDecoder
 from nnunet_transformers.networks.planned_network import Configuration, Paper, Plan, PlannedNetwork
 from nnunet_transformers.networks.topology import Sizes, Topology, per_stage
@@ -54,12 +54,12 @@ class EncoderBlock(nn.Module):
         settings: ConvSettings,
     ) -> None:
         super().__init__()
-        self.conv = strided_conv(in_channels, out_channels, kernel_size, settings, stride)
+        self.conv = settings.conv(in_channels, out_channels, kernel_size, stride)
         self.dropout = settings.dropout()
         self.norm = settings.norm(out_channels)
         self.projection = None
         if in_channels != out_channels or any(s != 1 for s in stride):
-            pointwise = strided_conv(in_channels, out_channels, [1] * len(stride), settings, stride)
+            pointwise = settings.conv(in_channels, out_channels, [1] * len(stride), stride)
             self.projection = nn.ModuleDict({"conv": pointwise, "norm": settings.norm(out_channels)})
         self.nonlin = settings.nonlinearity()
 
@@ -177,24 +177,6 @@ class DeformableTransformer(nn.Module):
         return [t.unflatten(1, size).movedim(-1, 1) for t, size in zip(tokens, sizes, strict=True)]
 
 
-class DecoderBlock(nn.Module):
-    """Two convolution blocks, plus the input.
-
-    Args:
-        channels: width.
-        kernel_size: of both convolutions, per axis.
-        settings: the plan's.
-    """
-
-    def __init__(self, channels: int, kernel_size: Sequence[int], settings: ConvSettings) -> None:
-        super().__init__()
-        self.convs = stacked_convs(2, channels, channels, kernel_size, settings)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, channels, *spatial) to the same."""
-        return x + self.convs(x)
-
-
 class NoSkip(nn.Module):
     """The join of a stage without a skip."""
 
@@ -280,9 +262,8 @@ class CoTr(PlannedNetwork):
             )
         stem_width, middle_width, dim = per_stage("widths", widths, 3)
         # Of all maps but full resolution's.
-        features = [stem_width, middle_width, *[dim] * topology.n_stages][: topology.n_stages - 1 - num_levels] + [
-            dim
-        ] * num_levels
+        n_without_tokens = topology.n_stages - 1 - num_levels
+        features = [stem_width, middle_width, *[dim] * n_without_tokens][:n_without_tokens] + [dim] * num_levels
 
         depths = plan.n_blocks_per_stage[2:]
         if min(depths) < 1:
@@ -319,7 +300,7 @@ class CoTr(PlannedNetwork):
             ],
             joins=[*(Addition() for _ in stages), NoSkip()],
             stages=[
-                *(DecoderBlock(features[i - 1], topology.kernel_sizes[i], settings) for i in stages),
+                *(ResidualConvs(features[i - 1], topology.kernel_sizes[i], settings) for i in stages),
                 nn.Identity(),
             ],
             seg_layers=[*heads, last_head],

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nnunet_transformers.networks.layers.channels_last import norm, pointwise_conv, to_channels_last
 from nnunet_transformers.networks.layers.convolution import ConvSettings
 from nnunet_transformers.networks.layers.map_transformer import MapTransformer
-from nnunet_transformers.networks.layers.plain_encoder import stacked_convs, strided_conv
+from nnunet_transformers.networks.layers.plain_encoder import ResidualConvs, stacked_convs
 from nnunet_transformers.networks.layers.unet_decoder import Concatenation, UNetDecoder
 from nnunet_transformers.networks.planned_network import Configuration, Paper, Plan, PlannedNetwork
 from nnunet_transformers.networks.topology import PerAxis, Sizes, Topology, per_stage_and_axis, total_stride
@@ -68,22 +68,6 @@ class PreActivationBlock(nn.Module):
         return x + self.conv2(self.nonlin2(norm(self.norm2, y)))
 
 
-class ResidualConvs(nn.Module):
-    """Twice convolution, norm, non-linearity; plus the input, with nothing after the sum.
-
-    Args:
-        width, kernel_size, settings: see `PreActivationBlock`.
-    """
-
-    def __init__(self, width: int, kernel_size: Sequence[int], settings: ConvSettings) -> None:
-        super().__init__()
-        self.convs = stacked_convs(2, width, width, kernel_size, settings)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, width, *spatial) to the same."""
-        return x + self.convs(x)
-
-
 class ConvolutionalEncoder(nn.Module):
     """A convolution at full resolution, then per stage a strided convolution and pre-activation blocks.
 
@@ -106,7 +90,7 @@ class ConvolutionalEncoder(nn.Module):
         super().__init__()
         self.stem = settings.conv(input_channels, features[0], topology.kernel_sizes[0])
         self.downsamplings = nn.ModuleList(
-            strided_conv(features[i], features[i + 1], topology.kernel_sizes[i + 1], settings, topology.strides[i + 1])
+            settings.conv(features[i], features[i + 1], topology.kernel_sizes[i + 1], topology.strides[i + 1])
             for i in range(topology.n_stages - 1)
         )
         self.stages = nn.ModuleList(

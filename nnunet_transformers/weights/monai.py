@@ -50,7 +50,8 @@ def load_monai_swin_unetr(network: SwinUNETR, state_dict: Mapping[str, Tensor]) 
         ValueError: a tensor of either network has no counterpart, or not the same shape. The network is unchanged.
     """
     voxels = _PLACE_OF_VOXEL[network.state_dict()["encoder.patch_embed.weight"].ndim - 2]
-    _load(network, dict(_swin_unetr(n, tensor, voxels) for n, tensor in state_dict.items() if "index" not in n))
+    learnt = {name: tensor for name, tensor in state_dict.items() if "relative_position_index" not in name}
+    _load(network, dict(_swin_unetr(name, tensor, voxels) for name, tensor in learnt.items()))
 
 
 def load_monai_unetr(network: UNETR, state_dict: Mapping[str, Tensor]) -> None:

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from torch import nn
+
+from nnunet_transformers.planning.network_arguments import network_arguments
 
 
 @dataclass(frozen=True)
@@ -87,3 +90,19 @@ def paper_arguments(dims: int) -> dict[str, Any]:
         "nonlin": nn.LeakyReLU,
         "nonlin_kwargs": {"inplace": True},
     }
+
+
+def build_network(
+    network_class: type[nn.Module],
+    configuration: dict[str, Any],
+    input_channels: int,
+    num_classes: int,
+    deep_supervision: bool,
+    **changed: object,
+) -> nn.Module:
+    """A network as nnU-Net builds it from a configuration, with some arguments changed."""
+    arguments, to_import = network_arguments(network_class, configuration)
+    dotted = f"{network_class.__module__}.{network_class.__name__}"
+    return get_network_from_plans(
+        dotted, {**arguments, **changed}, to_import, input_channels, num_classes, deep_supervision=deep_supervision
+    )

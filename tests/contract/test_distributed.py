@@ -10,12 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from plans import Plan
+from plans import Plan, build_network
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from nnunet_transformers.planning.network_arguments import network_arguments
 from nnunet_transformers.training.registry import Entry, registry
 
 N_PROCESSES = 2
@@ -26,9 +24,7 @@ PLAN = Plan("tiny_2d", (16, 16), (1, 1), ((1, 1), (2, 2), (2, 2)))
 def build(network_class: type[nn.Module], deep_supervision: bool) -> nn.Module:
     configuration = PLAN.configuration()
     configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 8, 16]
-    arguments, to_import = network_arguments(network_class, configuration)
-    dotted = f"{network_class.__module__}.{network_class.__name__}"
-    return get_network_from_plans(dotted, arguments, to_import, 1, 2, deep_supervision=deep_supervision)
+    return build_network(network_class, configuration, 1, 2, deep_supervision=deep_supervision)
 
 
 def loss_of(output: Tensor | list[Tensor]) -> Tensor:

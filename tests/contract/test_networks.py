@@ -6,12 +6,10 @@ import math
 
 import pytest
 import torch
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from plans import PLANS, Plan
+from plans import PLANS, Plan, build_network
 from torch import nn
 
 from nnunet_transformers.networks.layers import attention
-from nnunet_transformers.planning.network_arguments import network_arguments
 from nnunet_transformers.training.registry import registry
 
 NETWORKS = [entry.network for entry in registry()]
@@ -22,9 +20,7 @@ every_plan = pytest.mark.parametrize("plan", PLANS, ids=lambda p: p.name)
 
 def build(network_class: type[nn.Module], plan: Plan, deep_supervision: bool = False, **changed: object) -> nn.Module:
     torch.manual_seed(0)
-    arguments, to_import = network_arguments(network_class, plan.configuration())
-    dotted = f"{network_class.__module__}.{network_class.__name__}"
-    return get_network_from_plans(dotted, {**arguments, **changed}, to_import, 2, 3, deep_supervision=deep_supervision)
+    return build_network(network_class, plan.configuration(), 2, 3, deep_supervision, **changed)
 
 
 def image(plan: Plan, batch: int = 2, factor: int = 1) -> torch.Tensor:

@@ -8,11 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
-from plans import Plan
+from plans import Plan, build_network
 from torch import Tensor, nn
 
-from nnunet_transformers.planning.network_arguments import network_arguments
 from nnunet_transformers.training.registry import Entry, registry
 
 STEPS = 200
@@ -25,9 +23,7 @@ FEATURES = [4, 8, 16]
 def tiny(network_class: type[nn.Module]) -> nn.Module:
     configuration = PLAN.configuration()
     configuration["architecture"]["arch_kwargs"]["features_per_stage"] = FEATURES
-    arguments, to_import = network_arguments(network_class, configuration)
-    dotted = f"{network_class.__module__}.{network_class.__name__}"
-    return get_network_from_plans(dotted, arguments, to_import, 1, 2, deep_supervision=True)
+    return build_network(network_class, configuration, 1, 2, deep_supervision=True)
 
 
 def phantom() -> tuple[Tensor, list[Tensor]]:

@@ -31,10 +31,13 @@ class ConvSettings:
     nonlin: type[nn.Module] | None = None
     nonlin_kwargs: dict[str, Any] | None = None
 
-    def conv(self, in_channels: int, out_channels: int, kernel_size: Sequence[int]) -> nn.Module:
-        """A convolution that keeps the map's size."""
+    def conv(
+        self, in_channels: int, out_channels: int, kernel_size: Sequence[int], stride: Sequence[int] | None = None
+    ) -> nn.Module:
+        """A convolution that keeps the map's size, or makes it smaller by a stride: *spatial to *spatial / stride."""
         padding = tuple((k - 1) // 2 for k in kernel_size)
-        return self.conv_op(in_channels, out_channels, tuple(kernel_size), padding=padding, bias=self.conv_bias)
+        strides = 1 if stride is None else tuple(stride)
+        return self.conv_op(in_channels, out_channels, tuple(kernel_size), strides, padding, bias=self.conv_bias)
 
     def pointwise(self, in_channels: int, out_channels: int, bias: bool) -> nn.Module:
         """A convolution of kernel 1."""

@@ -35,7 +35,7 @@ class ConvBlock(nn.Module):
         stride: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.conv = strided_conv(in_channels, out_channels, kernel_size, settings, stride or [1] * len(kernel_size))
+        self.conv = settings.conv(in_channels, out_channels, kernel_size, stride)
         self.dropout = settings.dropout()
         self.norm = settings.norm(out_channels)
         self.nonlin = settings.nonlinearity()
@@ -43,16 +43,6 @@ class ConvBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, *spatial) to (B, out_channels, *spatial / stride)."""
         return self.nonlin(norm(self.norm, self.dropout(to_channels_last(self.conv(x)))))
-
-
-def strided_conv(
-    in_channels: int, out_channels: int, kernel_size: Sequence[int], settings: ConvSettings, stride: Sequence[int]
-) -> nn.Module:
-    """A convolution that makes a map smaller by its stride: (B, C, *spatial) to (B, C', *spatial / stride)."""
-    padding = tuple((k - 1) // 2 for k in kernel_size)
-    return settings.conv_op(
-        in_channels, out_channels, tuple(kernel_size), tuple(stride), padding, bias=settings.conv_bias
-    )
 
 
 def stacked_convs(
@@ -68,6 +58,24 @@ def stacked_convs(
         ConvBlock(in_channels, out_channels, kernel_size, settings, stride),
         *(ConvBlock(out_channels, out_channels, kernel_size, settings) for _ in range(n_convs - 1)),
     )
+
+
+class ResidualConvs(nn.Module):
+    """Two convolution blocks; plus the input, with nothing after the sum.
+
+    Args:
+        width: channels.
+        kernel_size: of both convolutions, per axis.
+        settings: the plan's.
+    """
+
+    def __init__(self, width: int, kernel_size: Sequence[int], settings: ConvSettings) -> None:
+        super().__init__()
+        self.convs = stacked_convs(2, width, width, kernel_size, settings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, *spatial) to the same."""
+        return x + self.convs(x)
 
 
 class PlainEncoder(nn.Module):
