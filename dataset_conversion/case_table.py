@@ -1,7 +1,8 @@
 """The case table: one row per subject and session, as a tab-separated file that people can print, edit and feed back.
 
-Columns: case, subject, session, site, split (train or test), then one column per image (T1w, …), then mask. Paths are
-relative to the data folder, with forward slashes; an empty cell means there is no such file or no such information.
+Columns: case, subject, session, site, split (train or test), then one column per image (T1w, FLAIR, …), then mask
+(mask_2, mask_3, … where a scan has several), then whatever else is known about the case. Paths are relative to the data
+folder, with forward slashes, or absolute; an empty cell means there is no such file or no such information.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Literal
 
 from dataset_conversion.errors import ConversionError, Finding
 
-_BEFORE_IMAGES = ("case", "subject", "session", "site", "split")
-_MASK = "mask"
+Split = Literal["train", "test"]
+
+_ABOUT_CASE = ("case", "subject", "session", "site", "split")
+_MASK_COLUMN = re.compile(r"mask(_\d+)?")
 _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 
 
@@ -26,27 +29,38 @@ class Case:
     """One subject at one session.
 
     ``case`` is the identifier in nnU-Net's file names. ``images`` maps the name of each image ("T1w") to its path, in
-    channel order; an empty path means that the image is missing.
+    channel order; an empty path means that the image is missing. Several ``masks`` are parts of one lesion mask, to be
+    united. ``metadata`` is what the release says about the case, as it says it.
     """
 
     case: str
     subject: str
-    split: Literal["train", "test"]
+    split: Split = "train"
     images: Mapping[str, str] = field(default_factory=dict)
-    mask: str = ""
+    masks: tuple[str, ...] = ()
     session: str = ""
     site: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def case_name(subject: str, session: str) -> str:
+    """``sub-r001s001_ses-1`` for subject ``sub-r001s001`` and session ``1``."""
+    return f"{subject}_ses-{session}" if session else subject
 
 
 def to_tsv(cases: Sequence[Case]) -> str:
-    """The table as text, header first."""
-    image_names = list(cases[0].images) if cases else []
+    """The table as text, header first; it has a column for everything that any case has."""
+    image_names = list(dict.fromkeys(name for case in cases for name in case.images))
+    metadata_names = list(dict.fromkeys(name for case in cases for name in case.metadata))
+    mask_names = ["mask", *(f"mask_{i + 2}" for i in range(max((len(case.masks) for case in cases), default=1) - 1))]
     text = io.StringIO()
     writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow([*_BEFORE_IMAGES, *image_names, _MASK])
+    writer.writerow([*_ABOUT_CASE, *image_names, *mask_names, *metadata_names])
     for case in cases:
         images = [case.images.get(name, "") for name in image_names]
-        writer.writerow([case.case, case.subject, case.session, case.site, case.split, *images, case.mask])
+        masks = [*case.masks, *[""] * (len(mask_names) - len(case.masks))]
+        metadata = [case.metadata.get(name, "") for name in metadata_names]
+        writer.writerow([case.case, case.subject, case.session, case.site, case.split, *images, *masks, *metadata])
     return text.getvalue()
 
 
@@ -56,9 +70,11 @@ def write(cases: Sequence[Case], path: Path) -> None:
 
 
 def read(path: Path) -> list[Case]:
-    """Read a case table, also one that went through a spreadsheet (byte-order mark, CRLF, quoted or blank lines).
+    """Read a case table, also one that a spreadsheet wrote (commas or semicolons, byte-order mark, CRLF, blank lines).
 
-    The columns between ``split`` and ``mask`` are the images, in channel order.
+    Only ``subject`` and one image column are needed. Without ``case`` the name is that of subject and session; without
+    ``split``, what has a mask is for training. Columns before ``mask`` are images, in channel order; those behind it
+    are metadata.
 
     Raises:
         ConversionError: naming each missing column and each faulty line.
@@ -69,9 +85,8 @@ def read(path: Path) -> list[Case]:
         raise ConversionError(
             [Finding("TABLE_UNREADABLE", f"cannot read the case table {path}: {error.strerror}")]
         ) from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
-    header = [name.strip() for name in next(reader, [])]
-    images = _image_columns(path, header)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    columns = _Columns.of(path, [name.strip() for name in next(reader, [])])
     cases: list[Case] = []
     findings: list[Finding] = []
     line_of_case: dict[str, int] = {}
@@ -80,62 +95,85 @@ def read(path: Path) -> list[Case]:
             continue
         line = reader.line_num
         where = f"{path}, line {line}"
-        if len(cells) > len(header):
-            findings.append(
-                Finding("TABLE_ROW", f"{where}: {len(cells)} cells for {len(header)} columns", "Remove the extra tabs.")
-            )
+        if len(cells) > len(columns.header):
+            problem = f"{where}: {len(cells)} cells for {len(columns.header)} columns"
+            findings.append(Finding("TABLE_ROW", problem, "Remove what is too much."))
             continue
-        row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        for problem, remedy in _row_problems(row, line_of_case):
+        row = dict(zip(columns.header, (cell.strip() for cell in cells), strict=False))
+        case = columns.case(row)
+        for problem, remedy in _row_problems(case, row.get("split"), line_of_case):
             findings.append(Finding("TABLE_ROW", f"{where}: {problem}", remedy))
-        line_of_case.setdefault(row.get("case", "").casefold(), line)
-        cases.append(
-            Case(
-                case=row.get("case", ""),
-                subject=row.get("subject", ""),
-                split="test" if row.get("split") == "test" else "train",
-                images={name: row.get(name, "") for name in images},
-                mask=row.get(_MASK, ""),
-                session=row.get("session", ""),
-                site=row.get("site", ""),
-            )
-        )
+        line_of_case.setdefault(case.case.casefold(), line)
+        cases.append(case)
     if findings:
         raise ConversionError(findings)
     return cases
 
 
-def _image_columns(path: Path, header: list[str]) -> list[str]:
-    missing = [name for name in (*_BEFORE_IMAGES, _MASK) if name not in header]
-    if missing:
-        problem = f"{path}, line 1: no column {', '.join(missing)}; found {', '.join(filter(None, header)) or 'none'}"
-        remedy = (
-            "The table needs a header line with tab-separated names: "
-            f"{', '.join(_BEFORE_IMAGES)}, one column per image (T1w), {_MASK}."
-        )
-        raise ConversionError([Finding("TABLE_COLUMNS", problem, remedy)])
-    images = [name for name in header[header.index("split") + 1 : header.index(_MASK)] if name]
-    repeated = sorted({name for name in header if name and header.count(name) > 1})
-    if repeated or not images:
-        problem = (
-            f"column {', '.join(repeated)} appears twice" if repeated else "no image column between split and mask"
-        )
-        raise ConversionError([Finding("TABLE_COLUMNS", f"{path}, line 1: {problem}", "Name every column once.")])
-    return images
+def _delimiter(text: str) -> str:
+    """What separates the names in the header: tabs, or what a spreadsheet makes of them."""
+    header = text.split("\n", 1)[0]
+    return max("\t;,", key=header.count)
 
 
-def _row_problems(row: Mapping[str, str], line_of_case: Mapping[str, int]) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class _Columns:
+    """What the columns of a table hold."""
+
+    header: Sequence[str]
+    images: Sequence[str]
+    masks: Sequence[str]
+    metadata: Sequence[str]
+
+    @classmethod
+    def of(cls, path: Path, header: list[str]) -> _Columns:
+        masks = [name for name in header if _MASK_COLUMN.fullmatch(name)]
+        first_mask = header.index(masks[0]) if masks else len(header)
+        others = [(i, name) for i, name in enumerate(header) if name and name not in (*_ABOUT_CASE, *masks)]
+        images = [name for i, name in others if i < first_mask]
+        metadata = [name for i, name in others if i > first_mask]
+        problems = []
+        if "subject" not in header:
+            problems.append(f"no column subject; found {', '.join(filter(None, header)) or 'none'}")
+        problems += [
+            f"column {name} appears twice" for name in sorted({n for n in header if n and header.count(n) > 1})
+        ]
+        if not images and not problems:
+            problems.append("no image column before mask")
+        if problems:
+            remedy = (
+                "The table needs a header line with names, separated by tabs: subject, one column per image (T1w), "
+                "mask; case, session, site and split where they are known."
+            )
+            raise ConversionError([Finding("TABLE_COLUMNS", f"{path}, line 1: {each}", remedy) for each in problems])
+        return cls(header, images, masks, metadata)
+
+    def case(self, row: Mapping[str, str]) -> Case:
+        masks = tuple(row[name] for name in self.masks if row.get(name))
+        subject, session = row.get("subject", ""), row.get("session", "")
+        return Case(
+            case=row.get("case") or case_name(subject, session),
+            subject=subject,
+            split="test" if (row.get("split") or ("train" if masks else "test")) == "test" else "train",
+            images={name: row.get(name, "") for name in self.images},
+            masks=masks,
+            session=session,
+            site=row.get("site", ""),
+            metadata={name: row.get(name, "") for name in self.metadata},
+        )
+
+
+def _row_problems(case: Case, split: str | None, line_of_case: Mapping[str, int]) -> list[tuple[str, str]]:
     """(problem, remedy) for each fault of one row; identifiers are compared without case, as some file systems do."""
     problems = []
-    case = row.get("case", "")
-    if not _CASE_ID.fullmatch(case):
-        problems.append((f"{case!r} cannot be a case", "Use letters, digits and . + _ - only."))
-    elif case.casefold() in line_of_case:
-        problems.append(
-            (f"case {case} is already on line {line_of_case[case.casefold()]}", "Give each row its own case.")
-        )
-    if not row.get("subject"):
+    if not case.subject:
         problems.append(("the subject is empty", "Folds are cut by subject: name it."))
-    if row.get("split") not in ("train", "test"):
-        problems.append((f"the split is {row.get('split', '')!r}", "Use train or test."))
+    elif not _CASE_ID.fullmatch(case.case):
+        remedy = "Give it a name of letters, digits and . + _ - in the column case."
+        problems.append((f"{case.case!r} cannot be a case", remedy))
+    elif case.case.casefold() in line_of_case:
+        line = line_of_case[case.case.casefold()]
+        problems.append((f"case {case.case} is already on line {line}", "Give each row its own case or session."))
+    if split and split not in ("train", "test"):
+        problems.append((f"the split is {split!r}", "Use train or test, or leave it empty."))
     return problems

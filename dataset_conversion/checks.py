@@ -114,9 +114,9 @@ def check_case(case: Case, source: Path, empty_masks: EmptyMasks = "error") -> C
         except _RejectedError as rejected:
             findings.append(rejected.finding)
     lesion = None
-    if case.mask:
+    for path in case.masks:
         try:
-            mask = _check_file(case, "mask", source, case.mask)
+            mask = _check_file(case, "mask", source, path)
             lesion = _check_mask(case, mask, empty_masks)
         except _RejectedError as rejected:
             findings.append(rejected.finding)
@@ -161,7 +161,7 @@ def across_cases(checked: Sequence[CheckedCase]) -> list[Finding]:
     for (role, _), cases in same.items():
         if len(cases) > 1:
             names = ", ".join(case.case for case in cases)
-            paths = tuple((case.case, case.mask if role == "mask" else case.images[role]) for case in cases)
+            paths = tuple((case.case, case.masks[0] if role == "mask" else case.images[role]) for case in cases)
             problem = f"{names}: the same {role} voxels under {len(cases)} names"
             remedy = "Where they are one scan, exclude all but one: between folds it would leak."
             warnings.append(Finding("DUPLICATE_VOXELS", problem, remedy, files=paths, severity="warning"))

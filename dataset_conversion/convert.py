@@ -299,9 +299,14 @@ def _folds(kept: Sequence[CheckedCase], folds: int, seed: int) -> tuple[list[Spl
 
 def _known_issues(layout: Layout, kept: Sequence[CheckedCase]) -> list[Finding]:
     return [
-        Finding("KNOWN_ISSUE", layout.known_issues[one.case.subject], "Look at it.", one.case.case, severity="warning")
+        Finding(
+            *("KNOWN_ISSUE", f"reported of {issue.release}: {issue.problem} ({issue.source})", "Look at it."),
+            case=one.case.case,
+            severity="warning",
+        )
         for one in kept
-        if one.case.subject in layout.known_issues
+        for issue in layout.known_issues
+        if issue.subject == one.case.subject
     ]
 
 
@@ -318,7 +323,7 @@ def _write(
     kept: Sequence[CheckedCase], texts: dict[str, str], source: Path, target: Path, link: Link, jobs: int
 ) -> None:
     folders = {"imagesTr", "labelsTr", "imagesTs"}
-    if any(one.case.split == "test" and one.case.mask for one in kept):
+    if any(one.case.split == "test" and one.case.masks for one in kept):
         folders.add("labelsTs")
     try:
         with new_folder(target) as staging:

@@ -15,13 +15,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from dataset_conversion import entities
-from dataset_conversion.case_table import Case
+from dataset_conversion.case_table import Case, Split
 from dataset_conversion.entities import BidsName
 from dataset_conversion.errors import Finding, stop
-from dataset_conversion.layouts.layout import Layout, Scan
+from dataset_conversion.layouts.layout import KnownIssue, Layout, Scan
 from dataset_conversion.layouts.walk import walk
 
 IMAGE = "T1w"
@@ -30,8 +30,6 @@ EXPECTED = (
     "copy), with files named sub-r001s001_ses-1_…_T1w.nii.gz and …_label-L_desc-T1lesion_mask.nii.gz."
 )
 _SITE = re.compile(r"r(\d{3})s\d+", re.IGNORECASE)
-
-Split = Literal["train", "test"]
 
 
 class _File(NamedTuple):
@@ -117,7 +115,7 @@ def _case(subject: str, session: str, files: list[_File], source: Path) -> tuple
         site=f"R{site[1]}" if site else "",
         split=split,
         images={IMAGE: str(images[0]) if len(images) == 1 else ""},
-        mask=str(masks[0]) if len(masks) == 1 else "",
+        masks=(str(masks[0]),) if len(masks) == 1 else (),
     )
     return case, problems
 
@@ -159,12 +157,12 @@ def _session_folder(path: PurePosixPath) -> str:
     return next((part[4:] for part in reversed(path.parts[:-1]) if re.fullmatch(r"ses-[A-Za-z0-9]+", part)), "")
 
 
-# Reports about the published files of R2.0, checked by their finders and not by us.
-_KNOWN_ISSUES = {
-    "sub-r039s002": "the published mask has about 0.01 where it should have 1 (github.com/nadluru/StrokeLesSeg)",
-    "sub-r009s003": "the published mask is reported to be mislabelled (github.com/npnl/ATLAS/issues/21)",
-    "sub-r040s043": "the published mask is reported to include microbleeds (github.com/npnl/ATLAS/issues/23)",
-}
+# Reports about the published files, checked by their finders and not by us.
+_KNOWN_ISSUES = (
+    KnownIssue("R2.0", "sub-r039s002", "the mask has about 0.01 where it should have 1", "nadluru/StrokeLesSeg"),
+    KnownIssue("R2.0", "sub-r009s003", "the mask is reported to be mislabelled", "npnl/ATLAS#21"),
+    KnownIssue("R2.0", "sub-r040s043", "the mask is reported to include microbleeds", "npnl/ATLAS#23"),
+)
 
 LAYOUT = Layout(
     name="atlas",

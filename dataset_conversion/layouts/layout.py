@@ -14,7 +14,8 @@ from dataset_conversion.errors import Finding
 class Scan:
     """Cases found in a folder, sorted by identifier, and what the file names alone show to be wrong with them.
 
-    A case with a missing or ambiguous file is in ``cases`` with that cell empty, and has an error in ``findings``.
+    A case with a missing or ambiguous file is in ``cases`` with that cell empty; if it cannot be converted for that, it
+    has an error in ``findings``.
     """
 
     cases: tuple[Case, ...]
@@ -22,12 +23,24 @@ class Scan:
 
 
 @dataclass(frozen=True)
+class KnownIssue:
+    """What others have reported about a published file, with the source. Warned about, never mended."""
+
+    release: str
+    subject: str
+    problem: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Layout:
-    """A layout that `convert` can be asked for by name."""
+    """How the data of a folder lie there, and what is known about them."""
 
     name: str
     find: Callable[[Path], Scan]
-    about: Mapping[str, str]
+    """Raises ConversionError for a folder that does not exist or has no case of this layout."""
+    about: Mapping[str, str] = field(default_factory=dict)
     """Descriptive entries of nnU-Net's dataset.json: description, reference, licence."""
-    known_issues: Mapping[str, str] = field(default_factory=dict)
-    """Subject → what others have reported about its published files, with the source. Warned about, never mended."""
+    known_issues: tuple[KnownIssue, ...] = ()
+    drawn_on: str = ""
+    """The image on which the masks were drawn, where the layout says so."""

@@ -38,7 +38,7 @@ def test_cases_are_found_in_each_layout_with_their_part_and_site(tmp_path: Path,
     ]
     first = found.cases[0]
     assert tree.root / first.images["T1w"] == tree.image_path("r001s001")
-    assert tree.root / first.mask == tree.mask_path("r001s001")
+    assert tree.root / first.masks[0] == tree.mask_path("r001s001")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_spellings_of_the_mask_name_are_understood(tree: AtlasTree, name: str) -
     mask = stem.with_name(f"{stem.name}_{name}")
     mask.touch()
     found = scan(tree.root)
-    assert tree.root / found.cases[0].mask == mask
+    assert tree.root / found.cases[0].masks[0] == mask
 
 
 def test_a_brain_mask_is_not_a_lesion_mask(tree: AtlasTree) -> None:
@@ -104,7 +104,7 @@ def test_a_brain_mask_is_not_a_lesion_mask(tree: AtlasTree) -> None:
     stem = tree.stem("r001s001")
     stem.with_name(f"{stem.name}_desc-brain_mask.nii.gz").touch()
     found = scan(tree.root)
-    assert tree.root / found.cases[0].mask == tree.mask_path("r001s001")
+    assert tree.root / found.cases[0].masks[0] == tree.mask_path("r001s001")
     assert not found.findings
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -23,7 +24,8 @@ cases = st.lists(
         subject=st.from_regex(r"sub-[a-z0-9]+", fullmatch=True),
         split=st.sampled_from(["train", "test"]),
         images=st.fixed_dictionaries({"T1w": paths, "FLAIR": paths}),
-        mask=paths,
+        masks=st.lists(paths.filter(bool), max_size=3).map(tuple),
+        metadata=st.fixed_dictionaries({"days": paths, "scanner": paths}),
         session=st.from_regex(r"[0-9]*", fullmatch=True).map(str.strip),
         site=st.just("R001"),
     ),
@@ -53,16 +55,38 @@ def test_a_table_that_went_through_a_spreadsheet_is_read(tmp_path: Path) -> None
     row = 'a_ses-1\ta\t1\t\ttrain\t"dossier privé/T1.nii.gz"\tm.nii.gz\r\n'
     path.write_bytes(("\ufeff" + HEADER.strip() + "\r\n\r\n" + row + "\t\t\t\t\t\t\r\n").encode())
     (case,) = case_table.read(path)
-    assert case == Case("a_ses-1", "a", "train", {"T1w": "dossier privé/T1.nii.gz"}, "m.nii.gz", "1", "")
+    assert case == Case("a_ses-1", "a", "train", {"T1w": "dossier privé/T1.nii.gz"}, ("m.nii.gz",), "1", "")
 
 
-def test_missing_columns_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("case\tsession\tT1w\tmask", "no column subject; found case, session, T1w, mask"),
+        ("", "no column subject; found none"),
+        ("subject\tmask\tT1w", "no image column before mask"),
+        ("subject\tT1w\tT1w\tmask", "column T1w appears twice"),
+    ],
+)
+def test_what_is_wrong_with_the_columns_is_named(tmp_path: Path, header: str, problem: str) -> None:
     path = tmp_path / "cases.tsv"
-    path.write_text("case,subject,session,site,split,T1w,mask\n")
-    with pytest.raises(ConversionError, match=r"line 1: no column case, subject, ") as caught:
+    path.write_text(header + "\n")
+    with pytest.raises(ConversionError, match=re.escape(f"line 1: {problem}")) as caught:
         case_table.read(path)
-    assert "tab-separated" in str(caught.value)
-    assert caught.value.findings[0].code == "TABLE_COLUMNS"
+    assert {finding.code for finding in caught.value.findings} == {"TABLE_COLUMNS"}
+
+
+@pytest.mark.parametrize("delimiter", "\t;,")
+def test_a_table_by_hand_needs_only_subjects_images_and_masks(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "cases.csv"
+    rows = ["subject T1w FLAIR mask mask_2 scanner", "Dupont a.nii f.nii m.nii m2.nii Prisma", "Martin b.nii"]
+    path.write_text("\n".join(rows).replace(" ", delimiter) + "\n")
+    assert case_table.read(path) == [
+        Case(
+            *("Dupont", "Dupont", "train", {"T1w": "a.nii", "FLAIR": "f.nii"}, ("m.nii", "m2.nii")),
+            metadata={"scanner": "Prisma"},
+        ),
+        Case("Martin", "Martin", "test", {"T1w": "b.nii", "FLAIR": ""}, metadata={"scanner": ""}),
+    ]
 
 
 def test_every_faulty_row_is_named_with_its_line(tmp_path: Path) -> None:

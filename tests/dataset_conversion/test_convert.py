@@ -255,7 +255,7 @@ def test_empty_masks_are_kept_or_left_out_when_asked(tree: AtlasTree, raw: Path,
 def test_known_issues_of_the_release_are_warned_about(tree: AtlasTree, raw: Path) -> None:
     result = run(tree.add(*SUBJECTS))
     assert [(one.code, one.case) for one in result.warnings] == [("KNOWN_ISSUE", "sub-r009s003_ses-1")]
-    assert "npnl/ATLAS/issues/21" in str(result)
+    assert "npnl/ATLAS#21" in str(result)
 
 
 def test_fewer_subjects_than_folds_give_fewer_folds_and_a_warning(tree: AtlasTree, raw: Path) -> None:
