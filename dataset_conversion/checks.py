@@ -1,4 +1,4 @@
-"""What must hold before anything is written: readable files, one grid, finite voxels, a mask that says one thing.
+"""What must hold before a case is written: readable files on one grid, finite voxels, a mask that says one thing.
 
 nnU-Net itself finds few of these problems, and only during preprocessing or training: it ignores orientation, warns
 when image and mask lie on different grids, and stops at mask values other than the labels.
@@ -6,48 +6,86 @@ when image and mask lie on different grids, and stops at mask values other than 
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
 from dataset_conversion import nifti
+from dataset_conversion.alignment import (
+    Grid,
+    Registration,
+    drawn_on,
+    register_rigid,
+    resample,
+    same_space_distance,
+    transform_text,
+)
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import Finding
-from dataset_conversion.geometry import Affine, corner_distance, orientation, orthonormal, to_ras, voxel_sizes
+from dataset_conversion.errors import ConversionError, Finding
+from dataset_conversion.geometry import corner_distance, voxel_sizes
+from dataset_conversion.readings import (
+    ROUNDING_MM,
+    SAME_MM,
+    CheckedFile,
+    Findings,
+    Lesion,
+    Reading,
+    RejectedError,
+    Statistics,
+    name_of,
+    read_image,
+    read_masks,
+)
+
+_SEED = 12345  # of the voxels that registration compares
 
 EmptyMasks = Literal["error", "keep", "skip"]
+Align = Literal["refuse", "resample", "rigid"]
 
-SAME_MM = 1e-3
-"""Grids whose corners lie this close are the same."""
-ROUNDING_MM = 0.05
-"""Up to here a difference is put down to rounding in a header, mended and reported; beyond, it is an error."""
-_MAX_VALUES_SHOWN = 8
-
-
-@dataclass(frozen=True)
-class CheckedFile:
-    """A file that can be used; ``changes`` says why it must be rewritten, and is empty where it can stay as it is."""
-
-    role: str
-    path: str
-    sha256: str
-    changes: tuple[str, ...]
+ALLOWABLE = (
+    *("BLANK_IMAGE", "DUPLICATE_VOXELS", "EMPTY_MASK", "GRID_MISMATCH", "MASK_FULL", "MASK_NEGATIVE", "MASK_VALUES"),
+    *("NOT_FINITE", "NOT_ORTHONORMAL", "SUBJECT_IN_BOTH_PARTS"),
+)
+"""Errors that a user may turn into warnings; after all others there is nothing that could be written."""
 
 
 @dataclass(frozen=True)
-class Lesion:
-    """What a mask says: the one non-zero value found in it (None: it is empty), and how much of it there is."""
+class CheckOptions:
+    """How a case is checked and brought onto one grid.
 
-    value: float | None
-    voxels: int
-    ml: float
+    Args:
+        empty_masks: whether a mask without a lesion is an error; otherwise it passes.
+        allow: codes among `ALLOWABLE` that become warnings.
+        reference: the image whose grid the case gets; it is never resampled. Empty: the first image.
+        align: what to do with images on another grid: refuse them, resample them as they lie in the scanner's space, or
+            register them rigidly first.
+        resample_mask: a mask on another image's grid follows that image onto the reference, by nearest neighbour.
+        quick: read headers and masks only, where no image must be rewritten.
+        clean: rewrite every file, so that no text of its header is left.
+    """
+
+    empty_masks: EmptyMasks = "error"
+    allow: frozenset[str] = frozenset()
+    reference: str = ""
+    align: Align = "refuse"
+    resample_mask: bool = False
+    quick: bool = False
+    clean: bool = False
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How an image came onto the reference's grid, as the text of an ITK transform file and in words."""
+
+    moving: str
+    itk: str
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -60,10 +98,10 @@ class Content:
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
     """In mm."""
-    grid: nib.Nifti1Header
-    """The header whose grid the rewritten files of the case get."""
-    digests: tuple[tuple[str, str], ...]
-    """(role, digest of the voxels on the RAS grid), to find the same data under two names."""
+    affine: tuple[tuple[float, ...], ...]
+    statistics: tuple[tuple[str, Statistics], ...]
+    """(image name, statistics) of each image that was read."""
+    transforms: tuple[Transform, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,251 +114,257 @@ class CheckedCase:
 
 
 @dataclass(frozen=True)
-class _Checked:
-    """One file's voxels and grid on RAS axes, with what was found on the way."""
+class CaseVoxels:
+    """A case that passed, in memory: its files on one grid, and the header that the rewritten ones get."""
 
-    file: CheckedFile
-    voxels: npt.NDArray[Any]
-    affine: Affine
-    seen: Affine | None
-    volume: nifti.Volume
-    warnings: tuple[Finding, ...]
+    images: Mapping[str, Reading]
+    mask: Reading | None
+    grid: nib.Nifti1Header
 
 
-class _RejectedError(Exception):
-    """Carries the error of one file to `check_case`."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.problem)
-        self.finding = finding
-
-
-def check_case(case: Case, source: Path, empty_masks: EmptyMasks = "error") -> CheckedCase:
-    """Read all files of a case completely and check them.
+def check_case(case: Case, source: Path, options: CheckOptions | None = None) -> tuple[CheckedCase, CaseVoxels | None]:
+    """Read the files of a case, check them, and bring them onto one grid.
 
     Args:
         case: a row of the case table with all its files named.
         source: the folder that the paths of the case are relative to.
-        empty_masks: whether a mask without a lesion is an error; otherwise it passes.
+        options: see there.
+
+    Returns:
+        The outcome, and the voxels for writing unless there was an error.
     """
-    images: list[_Checked] = []
-    mask: _Checked | None = None
-    findings: list[Finding] = []
-    for role, path in case.images.items():
-        try:
-            image = _check_file(case, role, source, path)
-            _check_image(case, image)
-            images.append(image)
-        except _RejectedError as rejected:
-            findings.append(rejected.finding)
-    lesion = None
-    for path in case.masks:
-        try:
-            mask = _check_file(case, "mask", source, path)
-            lesion = _check_mask(case, mask, empty_masks)
-        except _RejectedError as rejected:
-            findings.append(rejected.finding)
-    if images:
-        findings += [
-            found for other in (*images[1:], mask) if other for found in _compare_grids(case, images[0], other)
-        ]
-    findings += [warning for checked in (*images, mask) if checked for warning in checked.warnings]
-    if any(finding.severity == "error" for finding in findings):
-        return CheckedCase(case, tuple(findings), None)
-
-    first = images[0]
-    digests = [(image.file.role, _digest(image.voxels)) for image in images]
-    mask_file = None
-    if mask and lesion:
-        findings += _lesion_warnings(case, first, mask, lesion)
-        mask_file = CheckedFile("mask", mask.file.path, mask.file.sha256, _mask_changes(first, mask, lesion))
-        if lesion.voxels:
-            digests.append(("mask", _digest(mask.voxels != 0)))
-    rewritten = bool(first.file.changes)
+    options = options or CheckOptions()
+    found = Findings(case, options.allow)
+    images: dict[str, Reading] = {}
+    mask = None
+    for role in case.images:
+        with contextlib.suppress(RejectedError):
+            images[role] = read_image(found, role, source, voxels=not options.quick)
+    if case.masks:
+        with contextlib.suppress(RejectedError):
+            mask = read_masks(found, source, options.empty_masks)
+    transforms: tuple[Transform, ...] = ()
+    if images and not found.has_errors:
+        reference = options.reference or next(iter(images))
+        with contextlib.suppress(RejectedError):
+            images, mask, transforms = _on_one_grid(found, source, images, mask, reference, options)
+            images, mask = _with_changes(found, source, images, mask, reference, options)
+    if found.has_errors or not images:
+        return CheckedCase(case, found.distinct, None), None
+    first = images[reference]
+    if mask and mask.lesion and mask.lesion.voxels:
+        _note_lesion_outside(found, first, mask)
     content = Content(
-        images=tuple(image.file for image in images),
-        mask=mask_file,
-        lesion=lesion,
-        shape=first.voxels.shape,
+        images=tuple(image.file for image in images.values()),
+        mask=mask.file if mask else None,
+        lesion=mask.lesion if mask else None,
+        shape=first.shape,
         spacing=tuple(round(float(size), 6) for size in voxel_sizes(first.affine)),
-        grid=nifti.grid_header(first.affine, first.volume.code) if rewritten else first.volume.header,
-        digests=tuple(digests),
+        affine=tuple(tuple(round(float(element), 6) for element in row) for row in first.affine[:3]),
+        statistics=tuple((role, image.statistics) for role, image in images.items() if image.statistics),
+        transforms=transforms,
     )
-    return CheckedCase(case, tuple(findings), content)
+    grid = nifti.grid_header(first.affine, first.header.code) if first.file.changes else first.header.nifti
+    return CheckedCase(case, found.distinct, content), CaseVoxels(images, mask, grid)
 
 
-def across_cases(checked: Sequence[CheckedCase]) -> list[Finding]:
-    """Warnings that need more than one case: the same voxels twice, a subject both in training and in test."""
-    warnings = []
-    same: dict[tuple[str, str], list[Case]] = defaultdict(list)
-    splits: dict[str, set[str]] = defaultdict(set)
-    for one in checked:
-        splits[one.case.subject].add(one.case.split)
-        for key in one.content.digests if one.content else ():
-            same[key].append(one.case)
-    for (role, _), cases in same.items():
-        if len(cases) > 1:
-            names = ", ".join(case.case for case in cases)
-            paths = tuple((case.case, case.masks[0] if role == "mask" else case.images[role]) for case in cases)
-            problem = f"{names}: the same {role} voxels under {len(cases)} names"
-            remedy = "Where they are one scan, exclude all but one: between folds it would leak."
-            warnings.append(Finding("DUPLICATE_VOXELS", problem, remedy, files=paths, severity="warning"))
-    for subject, found in sorted(splits.items()):
-        if len(found) > 1:
-            remedy = "Results on the test cases are not independent of the training."
-            problem = f"{subject}: has cases both in training and in test"
-            warnings.append(Finding("SUBJECT_IN_BOTH_PARTS", problem, remedy, severity="warning"))
-    return warnings
+def reference_image(cases: Sequence[Case], source: Path) -> str:
+    """The image that the masks were drawn on: the one whose grid most masks have; the first one without a mask."""
+    votes: Counter[str] = Counter()
+    for case in cases:
+        try:
+            grids = {role: _header_grid(source / path) for role, path in case.images.items()}
+            votes.update(drawn_on(_header_grid(source / case.masks[0]), grids, ROUNDING_MM) if case.masks else ())
+        except nifti.BadFileError:
+            continue  # check_case says what is wrong with it
+    order = list(cases[0].images)
+    return max(order, key=lambda role: (votes[role], -order.index(role)))
 
 
-def _name(role: str) -> str:
-    return role if role == "mask" else f"{role} image"
+def _header_grid(path: Path) -> Grid:
+    header = nifti.read_header(path)
+    return Grid(header.shape, header.affine)
 
 
-def _reject(case: Case, code: str, problem: str, remedy: str, *files: tuple[str, str]) -> _RejectedError:
-    return _RejectedError(
-        Finding(code, problem, f"{remedy}, or exclude the case (--exclude {case.case}).", case.case, files)
+def _grid(reading: Reading) -> Grid:
+    return Grid(reading.shape, reading.affine)
+
+
+def _distance(a: Reading, b: Reading) -> float | None:
+    """Largest distance of corresponding corners in mm; None where the shapes differ."""
+    return corner_distance(a.affine, b.affine, a.shape) if a.shape == b.shape else None
+
+
+def _same_grid(a: Reading, b: Reading) -> bool:
+    distance = _distance(a, b)
+    return distance is not None and distance <= ROUNDING_MM
+
+
+def _on_one_grid(
+    found: Findings,
+    source: Path,
+    images: Mapping[str, Reading],
+    mask: Reading | None,
+    reference: str,
+    options: CheckOptions,
+) -> tuple[dict[str, Reading], Reading | None, tuple[Transform, ...]]:
+    """Bring images and mask onto the reference's grid as far as the options permit, and refuse the rest."""
+    fixed = images[reference]
+    aligned, registrations = dict(images), {}
+    for role, image in images.items():
+        if role == reference or _same_grid(image, fixed):
+            continue
+        if options.align == "refuse":
+            remedy = (
+                "Put both on one grid beforehand, or use --resample (images of one examination) or --register rigid"
+            )
+            _refuse_grid(found, fixed, image, remedy)
+            continue
+        fixed, image = _with_voxels(found, source, fixed), _with_voxels(found, source, image)
+        registration = _register(found, image, fixed) if options.align == "rigid" else None
+        if registration:
+            registrations[role] = registration
+        aligned[role] = _moved(image, fixed, registration)
+    aligned[reference] = fixed
+    if mask and not _same_grid(mask, fixed):
+        mask = _mask_on(found, mask, fixed, images, registrations, options)
+    transforms = tuple(Transform(role, transform_text(each), _summary(each)) for role, each in registrations.items())
+    return aligned, mask, transforms
+
+
+def _mask_on(
+    found: Findings,
+    mask: Reading,
+    fixed: Reading,
+    images: Mapping[str, Reading],
+    registrations: Mapping[str, Registration],
+    options: CheckOptions,
+) -> Reading:
+    """The mask on the reference's grid, if the user asked for that."""
+    of = next((role for role, image in images.items() if _same_grid(mask, image)), None)
+    if options.resample_mask and (of or options.align != "refuse"):
+        return _moved(mask, fixed, registrations.get(of or ""))
+    if of:
+        remedy = f"It was drawn on the {of}: use --reference {of}, or --resample-mask to move it along"
+    else:
+        remedy = "Re-export the mask on the image's grid"
+    _refuse_grid(found, fixed, mask, remedy)
+    return mask
+
+
+def _refuse_grid(found: Findings, fixed: Reading, other: Reading, remedy: str) -> None:
+    """Say how far two grids are apart; only a shift of equal shapes can be allowed."""
+    role, places = other.file.role, (*fixed.file.places, *other.file.places)
+    what = name_of(role)
+    distance = _distance(fixed, other)
+    if distance is None:
+        sizes = [" × ".join(map(str, each.shape)) for each in (fixed, other)]
+        apart = same_space_distance(_grid(fixed), _grid(other))
+        problem = (
+            f"{name_of(fixed.file.role)} and {what} differ in size: {sizes[0]} and {sizes[1]} voxels (right, anterior, "
+            f"superior); their corners lie {apart:.3g} mm apart"
+        )
+        found.reject("SHAPE_MISMATCH", problem, remedy, *places)
+    problem = (
+        f"{name_of(fixed.file.role)} and {what} are not on the same grid: the {role}'s corner lies {distance:.3g} mm "
+        "from the image's"
     )
+    found.refuse("GRID_MISMATCH", problem, remedy, *places)
 
 
-def _warning(case: Case, code: str, problem: str, remedy: str, *files: tuple[str, str]) -> Finding:
-    return Finding(code, problem, remedy, case.case, files, severity="warning")
-
-
-def _check_file(case: Case, role: str, source: Path, path: str) -> _Checked:
-    """Read one file and bring it to RAS axes."""
+def _register(found: Findings, image: Reading, fixed: Reading) -> Registration:
+    assert image.voxels is not None
+    assert fixed.voxels is not None
+    places = (*image.file.places, *fixed.file.places)
     try:
-        volume = nifti.read(source / path)
-    except nifti.BadFileError as bad:
-        raise _reject(case, bad.code, f"the {_name(role)}: {bad.problem}", bad.remedy, (role, path)) from None
-    straight = orthonormal(volume.affine)
-    skew = corner_distance(volume.affine, straight, volume.data.shape)
-    if skew > ROUNDING_MM:
+        registration = register_rigid(image.voxels, image.affine, fixed.voxels, fixed.affine, seed=_SEED)
+    except ConversionError as error:
+        first = error.findings[0]
+        found.reject(first.code, first.problem, first.remedy.rstrip("."), *places)
+    for finding in registration.quality:
+        found.warn(finding.code, finding.problem, finding.remedy, *places)
+    return registration
+
+
+def _summary(registration: Registration) -> str:
+    shift = float(np.linalg.norm(registration.translation))
+    return (
+        f"moved by {shift:.2f} mm and turned by {registration.rotation:.2f}°, "
+        f"at most {registration.largest_displacement:.1f} mm at a corner; mutual information "
+        f"{registration.information_before:.4f} before, {registration.information_after:.4f} after"
+    )
+
+
+def _moved(image: Reading, fixed: Reading, registration: Registration | None) -> Reading:
+    """Resampled onto the reference's grid; a mask by nearest neighbour."""
+    assert image.voxels is not None
+    is_mask = image.file.role == "mask"
+    transform = registration.transform if registration else None
+    voxels = resample(image.voxels, image.affine, _grid(fixed), transform, nearest=is_mask)
+    how = "registered rigidly to" if registration else "resampled onto the grid of"
+    moved = replace(image, voxels=voxels, shape=fixed.shape, affine=fixed.affine, seen=None)
+    if is_mask and image.lesion:
+        count = int(np.count_nonzero(voxels))
+        ml = round(float(count * np.prod(voxel_sizes(fixed.affine)) / 1000), 6)
+        moved = replace(moved, lesion=replace(image.lesion, voxels=count, ml=ml))
+    return moved.changed(f"{how} the {name_of(fixed.file.role)}")
+
+
+def _with_voxels(found: Findings, source: Path, image: Reading) -> Reading:
+    return image if image.voxels is not None else read_image(found, image.file.role, source)
+
+
+def _with_changes(
+    found: Findings,
+    source: Path,
+    images: Mapping[str, Reading],
+    mask: Reading | None,
+    reference: str,
+    options: CheckOptions,
+) -> tuple[dict[str, Reading], Reading | None]:
+    """Say which files cannot stay as they are; images that must be rewritten are read."""
+    reasons = ("header cleaned",) if options.clean else ()
+    fixed = images[reference].changed(*reasons)
+    changed = {}
+    for role, image in images.items():
+        image = fixed if role == reference else _fitted(found, image, fixed).changed(*reasons)
+        changed[role] = _to_rewrite(found, source, image) if image.file.changes else image
+    if mask and mask.lesion:
+        mask = _fitted(found, mask, fixed).changed(*reasons)
+        if mask.header.dtype != np.uint8:
+            mask = mask.changed(f"stored as {mask.header.dtype.name}")
+        if mask.lesion and mask.lesion.value not in (None, 1):
+            mask = mask.changed(f"lesion value {mask.lesion.value:.10g}")
+    return changed, mask
+
+
+def _to_rewrite(found: Findings, source: Path, image: Reading) -> Reading:
+    read = _with_voxels(found, source, image)
+    return replace(read, file=replace(read.file, changes=image.file.changes))
+
+
+def _fitted(found: Findings, other: Reading, fixed: Reading) -> Reading:
+    """Whether a file on the reference's grid must be rewritten to be on exactly that grid."""
+    distance = _distance(fixed, other)
+    if distance is not None and SAME_MM < distance <= ROUNDING_MM:
+        name, role = name_of(fixed.file.role), other.file.role
+        problem = f"{name} and {role} differ by {distance:.3f} mm at a corner, taken as rounding in a header"
+        places = (*fixed.file.places, *other.file.places)
+        found.warn("GRID_ROUNDED", problem, f"The {role} gets the image's grid.", *places)
+    if fixed.file.changes:
+        return other.changed("its image is rewritten")
+    if other.seen is not None and fixed.seen is not None and np.array_equal(other.seen, fixed.seen):
+        return other
+    return other.changed("its grid differs from the image's by rounding")
+
+
+def _note_lesion_outside(found: Findings, image: Reading, mask: Reading) -> None:
+    if image.voxels is None or mask.voxels is None or mask.lesion is None:
+        return
+    blank = np.count_nonzero(np.logical_and(mask.voxels, image.voxels == 0))
+    if 2 * blank > mask.lesion.voxels:
         problem = (
-            f"the axes of the {_name(role)} are not perpendicular: a corner is {skew:.2f} mm off a rectangular grid"
+            f"{100 * blank / mask.lesion.voxels:.0f} % of the lesion lies where the {name_of(image.file.role)} is 0"
         )
-        raise _reject(case, "NOT_ORTHONORMAL", problem, "Resample it to a rectangular grid", (role, path))
-    changes, warnings = list(volume.oddities), []
-    seen = nifti.seen_by_simpleitk(source / path)
-    if seen is None:
-        changes.append("SimpleITK refuses its header")
-    elif corner_distance(seen, volume.affine, volume.data.shape) > SAME_MM:
-        changes.append("SimpleITK takes another grid from its header")
-        problem = f"the {_name(role)}: its header holds two positions (qform and sform); the sform is taken"
-        remedy = "Check the overlay of image and mask."
-        warnings.append(_warning(case, "FORMS_DISAGREE", problem, remedy, (role, path)))
-    if skew > SAME_MM:
-        problem = f"the {_name(role)}: its axes are not quite perpendicular; corners move by {skew:.3f} mm"
-        warnings.append(_warning(case, "AXES_ROUNDED", problem, "No action needed.", (role, path)))
-    axes = orientation(straight)
-    if axes != "RAS":
-        changes.append(f"orientation {axes}")
-    voxels, affine = to_ras(volume.data, straight)
-    file = CheckedFile(role, path, volume.sha256, tuple(changes))
-    return _Checked(file, voxels, affine, seen, volume, tuple(warnings))
-
-
-def _check_image(case: Case, image: _Checked) -> None:
-    place = (image.file.role, image.file.path)
-    with np.errstate(over="ignore"):  # what overflows float32, nnU-Net's type, is not finite to it
-        bad = int(image.voxels.size - np.isfinite(image.voxels.astype(np.float32, copy=False)).sum())
-    if bad:
-        what = f"{bad} of {image.voxels.size} voxels are not finite (NaN, infinite or above 3e38)"
-        problem = f"the {_name(image.file.role)}: {what}"
-        raise _reject(case, "NOT_FINITE", problem, "Replace them by a sensible value", place)
-    if image.voxels.min() == image.voxels.max():
-        problem = f"the {_name(image.file.role)}: all voxels have the value {image.voxels.flat[0]:g}"
-        raise _reject(case, "BLANK_IMAGE", problem, "Export the image again", place)
-
-
-def _check_mask(case: Case, mask: _Checked, empty_masks: EmptyMasks) -> Lesion:
-    place = ("mask", mask.file.path)
-    voxels = mask.voxels
-    if not np.isfinite(voxels).all():
-        bad = int(voxels.size - np.isfinite(voxels).sum())
-        raise _reject(
-            case, "NOT_FINITE", f"the mask: {bad} voxels are NaN or infinite", "Redraw or re-export it", place
-        )
-    lesion = voxels[voxels != 0]
-    values = np.unique(lesion)
-    if len(values) and values[0] < 0:
-        problem = f"the mask has negative values, down to {values[0]:.10g}"
-        raise _reject(case, "MASK_NEGATIVE", problem, "Re-export it with 0 for background and 1 for lesion", place)
-    if len(values) > 1:
-        shown = ", ".join(f"{value:.10g}" for value in values[:_MAX_VALUES_SHOWN])
-        more = f" … {values[-1]:.10g}" if len(values) > _MAX_VALUES_SHOWN else ""
-        problem = f"the mask has {len(values)} non-zero values ({shown}{more}), so what is lesion is not clear"
-        raise _reject(case, "MASK_VALUES", problem, "Re-export it with 0 for background and 1 for lesion", place)
-    if not len(values) and empty_masks == "error":
-        remedy = "Get the mask again, choose --empty-masks keep or skip"
-        raise _reject(case, "EMPTY_MASK", "the mask is empty", remedy, place)
-    if len(lesion) == voxels.size:
-        remedy = "Re-export it with 0 for background and 1 for lesion"
-        raise _reject(case, "MASK_FULL", "the mask has no background: every voxel is lesion", remedy, place)
-    ml = float(len(lesion) * np.prod(voxel_sizes(mask.affine)) / 1000)
-    return Lesion(float(values[0]) if len(values) else None, len(lesion), round(ml, 6))
-
-
-def _compare_grids(case: Case, image: _Checked, other: _Checked) -> list[Finding]:
-    places = ((image.file.role, image.file.path), (other.file.role, other.file.path))
-    role = other.file.role
-    remedy = f"Re-export the {role} on the image's grid"
-    if image.voxels.shape != other.voxels.shape:
-        sizes = [" × ".join(map(str, each.voxels.shape)) for each in (image, other)]
-        problem = f"image and {role} differ in size: {sizes[0]} and {sizes[1]} voxels (right, anterior, superior)"
-        return [_reject(case, "SHAPE_MISMATCH", problem, remedy, *places).finding]
-    distance = corner_distance(image.affine, other.affine, image.voxels.shape)
-    if distance > ROUNDING_MM:
-        problem = (
-            f"image and {role} are not on the same grid: the {role}'s corner lies {distance:.3g} mm from the image's"
-        )
-        return [_reject(case, "GRID_MISMATCH", problem, remedy, *places).finding]
-    if distance > SAME_MM:
-        problem = f"image and {role} differ by {distance:.3f} mm at a corner, taken as rounding in a header"
-        return [_warning(case, "GRID_ROUNDED", problem, f"The {role} gets the image's grid.", *places)]
-    return []
-
-
-def _lesion_warnings(case: Case, image: _Checked, mask: _Checked, lesion: Lesion) -> list[Finding]:
-    places = ((image.file.role, image.file.path), ("mask", mask.file.path))
-    if not lesion.voxels:
-        return [
-            _warning(case, "EMPTY_MASK", "the mask is empty", "Its Dice is undefined in nnU-Net's summary.", places[1])
-        ]
-    warnings = []
-    if lesion.value != 1:
-        problem = f"the lesion has the value {lesion.value:.10g} in the mask"
-        warnings.append(_warning(case, "MASK_VALUE", problem, "It is written as 1.", places[1]))
-    if 2 * lesion.voxels > mask.voxels.size:
-        problem = f"the lesion fills {100 * lesion.voxels / mask.voxels.size:.0f} % of the volume"
-        remedy = "Check that lesion and background are not swapped."
-        warnings.append(_warning(case, "LESION_TOO_LARGE", problem, remedy, places[1]))
-    blank = int(np.count_nonzero(image.voxels[mask.voxels != 0] == 0))
-    if 2 * blank > lesion.voxels:
-        problem = f"{100 * blank / lesion.voxels:.0f} % of the lesion lies where the image is 0"
-        remedy = "Check the overlay of image and mask."
-        warnings.append(_warning(case, "LESION_OUTSIDE_IMAGE", problem, remedy, *places))
-    return warnings
-
-
-def _mask_changes(image: _Checked, mask: _Checked, lesion: Lesion) -> tuple[str, ...]:
-    """Why a mask cannot be nnU-Net's label as it is."""
-    changes = list(mask.file.changes)
-    dtype = mask.volume.header.get_data_dtype()
-    if dtype != np.uint8:
-        changes.append(f"stored as {dtype.name}")
-    if lesion.value not in (None, 1):
-        changes.append(f"lesion value {lesion.value:.10g}")
-    if image.file.changes:
-        changes.append("its image is rewritten")
-    elif not (mask.seen is not None and image.seen is not None and np.array_equal(mask.seen, image.seen)):
-        changes.append("its grid differs from the image's by rounding")
-    return tuple(changes)
-
-
-def _digest(voxels: npt.NDArray[Any]) -> str:
-    """Of the values, whatever their stored type."""
-    values = voxels if voxels.dtype == bool else voxels.astype(np.float32, copy=False)
-    hashed = hashlib.sha256(repr(values.shape).encode())
-    hashed.update(np.ascontiguousarray(values.T).data)
-    return hashed.hexdigest()
+        places = (*image.file.places, *mask.file.places)
+        found.warn("LESION_OUTSIDE_IMAGE", problem, "Check the overlay of image and mask.", *places)

@@ -1,4 +1,4 @@
-"""From a data folder to nnU-Net raw: find the cases, check all of them, and only then write the dataset.
+"""From a data folder to nnU-Net raw: find the cases, check each of them, and write the dataset if all are sound.
 
 from dataset_conversion.convert import convert
 
@@ -8,31 +8,69 @@ print(convert(Path("ATLAS_2"), dataset_id=201))
 from __future__ import annotations
 
 import os
-import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
-from typing import TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 from tqdm import tqdm
 
-from dataset_conversion import case_table, report
+from dataset_conversion import case_table, records, report
+from dataset_conversion.across import across_cases
 from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase, EmptyMasks, across_cases, check_case
+from dataset_conversion.checks import (
+    ALLOWABLE,
+    Align,
+    CheckedCase,
+    CheckOptions,
+    EmptyMasks,
+    check_case,
+    reference_image,
+)
 from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.fold_lists import Missing, read_fold_list
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
-from dataset_conversion.report import Exclusion
-from dataset_conversion.splits import Member, Split, grouped_folds
-from dataset_conversion.staging import new_folder
-from dataset_conversion.writing import Link, write_case
+from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
+from dataset_conversion.qc import montage, occupancy
+from dataset_conversion.records import Record, Records
+from dataset_conversion.selection import Exclusion, Selection, select, without_missing
+from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
+from dataset_conversion.staging import new_folder, partial_folder
+from dataset_conversion.target import name_problems, new_dataset, raw_folder_or_environment, stale_preprocessing
+from dataset_conversion.writing import Link, destinations, write_case
+
+GroupBy = Literal["subject", "site"]
+
+_NOT_KEPT = "told when the data were converted, not kept here: it may quote names of source files"
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 # A thread holds one case, about 0.3 GB for a float64 T1 of 197 × 233 × 189 voxels.
 DEFAULT_JOBS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class FoldOptions:
+    """How the training cases are cut into folds.
+
+    Args:
+        number: of folds.
+        seed: another seed gives other folds.
+        group_by: what must not be on two sides of a fold; "site" keeps all cases of a centre together.
+        fold_list: a published assignment, instead of our own.
+        missing: what to do with cases that are not in it.
+    """
+
+    number: int = 5
+    seed: int = 12345
+    group_by: GroupBy = "subject"
+    fold_list: Path | None = None
+    missing: Missing = "error"
 
 
 @dataclass(frozen=True)
@@ -47,6 +85,8 @@ class Conversion:
     folds: int
     unchanged_files: int
     rewritten_files: int
+    incomplete: Conversion | None = None
+    """The dataset of the cases that lack a channel, where one was asked for."""
 
     @property
     def n_training(self) -> int:
@@ -72,12 +112,15 @@ class Conversion:
             first = f"{same[0].case}: {same[0].problem}".removeprefix(": ")
             more = f", and {len(same) - 1} more (see conversion_report.json)" if len(same) > 1 else ""
             lines.append(f"Warning: {first}. {same[0].remedy}".rstrip() + f" [{code}]{more}")
+        if self.incomplete:
+            lines += ["", f"Cases that lack a channel, with {', '.join(self.incomplete.cases[0].images)} only:"]
+            lines += [str(self.incomplete), ""]
         lines.append(str(self.folder) if self.written else f"Dry run: nothing was written; would be {self.folder}")
         return "\n".join(lines)
 
 
-def scan(source: Path, layout: str = "atlas") -> Scan:
-    """Find the cases of a folder by file name, without opening a file.
+def scan(source: Path, layout: str | Layout = "atlas") -> Scan:
+    """Find the cases of a folder by file name, without opening an image.
 
     Raises:
         ConversionError: for an unknown layout, or a folder without a case of this layout.
@@ -88,35 +131,59 @@ def scan(source: Path, layout: str = "atlas") -> Scan:
 def convert(
     source: Path,
     *,
-    layout: str = "atlas",
+    layout: str | Layout = "atlas",
     dataset_id: int,
     name: str = "ATLAS",
     raw_folder: Path | None = None,
+    channels: Sequence[str] = (),
+    incomplete_dataset_id: int | None = None,
     exclude: Sequence[str] = (),
     skip_bad: bool = False,
     empty_masks: EmptyMasks = "error",
+    allow: Iterable[str] = (),
+    reference: str = "",
+    align: Align = "refuse",
+    resample_mask: bool = False,
+    pseudonyms: Path | None = None,
+    keep_sites: bool = False,
     link: Link = "auto",
+    quick: bool = False,
+    pictures: bool = True,
     folds: int = 5,
     seed: int = 12345,
+    group_by: GroupBy = "subject",
+    fold_list: Path | None = None,
+    missing_folds: Missing = "error",
     jobs: int = DEFAULT_JOBS,
     dry_run: bool = False,
 ) -> Conversion:
     """Convert a folder to ``<raw_folder>/Dataset<NNN>_<name>``.
 
-    Every case is checked before anything is written, and the dataset folder appears complete or not at all.
+    The dataset folder appears complete or not at all: cases are checked and written in a hidden folder beside it, which
+    an error removes, and from which the same call goes on after an interruption.
 
     Args:
         source: the data folder; it is only read.
-        layout: how the data lie there, a key of ``layouts.LAYOUTS``.
+        layout: how the data lie there: a layout, or a key of ``layouts.LAYOUTS``.
         dataset_id: nnU-Net's number for the dataset, 1 to 999.
         name: nnU-Net's name for it, letters and digits, with single - or _ between them.
         raw_folder: where nnU-Net keeps raw datasets; default: the environment variable nnUNet_raw.
+        channels: names of the images to convert, in channel order; default: all that the layout has.
+        incomplete_dataset_id: makes a second dataset of the cases that lack a channel, with the channels they all have.
         exclude: cases (``sub-r001s001_ses-1``) or subjects (``sub-r001s001``) to leave out.
         skip_bad: leave out the cases that fail a check, with the reason in the report, instead of stopping.
         empty_masks: "error" makes a mask without a lesion a failed check, "keep" trains on it, "skip" leaves it out.
-        link: "auto" hard-links files that can stay as they are (copies them where that is impossible), "copy" copies.
-        folds: number of cross-validation folds in splits_final.json.
-        seed: another seed gives other folds.
+        allow: codes of errors to accept, among ``checks.ALLOWABLE``.
+        reference: the image whose grid a case of several images gets; default: the one the masks were drawn on.
+        align: "refuse" makes images on unequal grids an error, "resample" takes them as they lie in the scanner,
+            "rigid" registers them to the reference first.
+        resample_mask: let a mask that was drawn on another image follow that one onto the reference.
+        pseudonyms: a key file outside the dataset; subjects and sessions get names from it, headers are cleaned.
+        keep_sites: leave the names of sites as they are when pseudonymising.
+        link: how files that can stay as they are get into the dataset, see `writing.write_case`.
+        quick: read headers and masks only.
+        pictures: montages in qc.html.
+        folds, seed, group_by, fold_list, missing_folds: see `FoldOptions`.
         jobs: cases read at once, one thread each.
         dry_run: find and check, but write nothing.
 
@@ -125,135 +192,395 @@ def convert(
     """
     source = Path(source)
     chosen = _layout(layout)
-    _check_options(name, dataset_id, empty_masks, link, folds, jobs)
-    target = _target(raw_folder, dataset_id, name)
-    found = chosen.find(source)
-    kept, exclusions = _check_all(found, source, exclude, skip_bad, empty_masks, jobs)
-
-    splits, split_warnings = _folds(kept, folds, seed)
-    warnings = [
-        *(warning for one in kept for warning in one.findings),
-        *_known_issues(chosen, kept),
-        *across_cases(kept),
-        *split_warnings,
-    ]
-    options = {
-        "dataset": target.name,
-        "exclude": sorted(exclude),
-        "skip_bad": skip_bad,
-        "empty_masks": empty_masks,
-        "folds": folds,
-        "seed": seed,
-    }
-    channels = list(kept[0].case.images)
-    n_training = sum(one.case.split == "train" for one in kept)
-    texts = {
-        "dataset.json": report.to_json(report.dataset_json(name, chosen.about, channels, n_training)),
-        "cases.tsv": case_table.to_tsv([one.case for one in kept]),
-        "conversion_report.json": report.to_json(
-            report.conversion_report(
-                layout=layout, options=options, checked=kept, exclusions=exclusions, warnings=warnings
-            )
-        ),
-    }
-    if splits:
-        texts["splits_final.json"] = report.to_json(splits)
-    if not dry_run:
-        _write(kept, texts, source, target, link, jobs)
-    files = [file for one in kept if one.content for file in (*one.content.images, one.content.mask) if file]
-    return Conversion(
-        folder=target,
-        written=not dry_run,
-        cases=tuple(one.case for one in kept),
-        excluded=tuple(exclusions),
-        warnings=(*warnings, *_stale_preprocessing(target.name)),
-        folds=len(splits),
-        unchanged_files=sum(not file.changes for file in files),
-        rewritten_files=sum(bool(file.changes) for file in files),
+    fold_options = FoldOptions(folds, seed, group_by, fold_list, missing_folds)
+    _check_options(dataset_id, name, empty_masks, align, link, fold_options, allow, jobs)
+    raw_folder = raw_folder_or_environment(raw_folder)
+    target = new_dataset(raw_folder, dataset_id, name)
+    found = select(chosen.find(source), channels, exclude)
+    if pseudonyms:
+        with Pseudonyms.open(pseudonyms, outside=[raw_folder, source], save=not dry_run) as keys:
+            found = _pseudonymised(keys, keep_sites, found)
+        link = "copy"
+    cases = found.cases
+    second = _second_dataset(found.incomplete, incomplete_dataset_id, raw_folder, name)
+    if not any(case.split == "train" for case in cases):
+        raise _no_training_case(found.findings, found.exclusions, source)
+    options = CheckOptions(
+        empty_masks=empty_masks,
+        allow=frozenset(allow),
+        reference=_reference(reference or chosen.drawn_on, cases, source),
+        align=align,
+        resample_mask=resample_mask,
+        quick=quick,
+        clean=pseudonyms is not None,
     )
+    job = _Job(source, chosen, options, fold_options, link, pictures and not quick, skip_bad, jobs, dry_run)
+    result = job.run(target, cases, found.exclusions, found.findings)
+    if second:
+        rest, second_target = second
+        options = replace(options, reference=_reference("", rest, source))
+        job = replace(job, options=options, fold_options=replace(fold_options, fold_list=None))
+        result = replace(result, incomplete=job.run(second_target, rest, (), ()))
+    return result
 
 
-def _layout(name: str) -> Layout:
-    if name not in LAYOUTS:
-        raise stop("UNKNOWN_LAYOUT", f"no layout is called {name!r}", f"There is: {', '.join(sorted(LAYOUTS))}.")
-    return LAYOUTS[name]
+@dataclass(frozen=True)
+class _Job:
+    """One dataset to write; `convert` explains the fields."""
+
+    source: Path
+    layout: Layout
+    options: CheckOptions
+    fold_options: FoldOptions
+    link: Link
+    pictures: bool
+    skip_bad: bool
+    jobs: int
+    dry_run: bool
+
+    def run(
+        self, target: Path, cases: Sequence[Case], exclusions: Sequence[Exclusion], findings: Sequence[Finding]
+    ) -> Conversion:
+        bad = {finding.case for finding in findings if finding.severity == "error"}
+        readable = [case for case in cases if case.case not in bad]
+        if self.dry_run:
+            done = _map(self._only_check, readable, self.jobs, "checking")
+            return self._finish(None, target, cases, exclusions, findings, done)
+        try:
+            with new_folder(target, resume=True) as staging:
+                done = self._process(readable, staging)
+                return self._finish(staging, target, cases, exclusions, findings, done)
+        except OSError as error:
+            problem = f"cannot write {target}: {error.strerror or error}"
+            finding = Finding("CANNOT_WRITE", problem, "Check the folder's permissions and the free space.")
+            raise ConversionError([finding], "Nothing was left there.") from None
+        except KeyboardInterrupt:
+            print(f"The same command goes on from here; to give up, delete {partial_folder(target)}", file=sys.stderr)
+            raise
+
+    def _process(self, cases: Sequence[Case], staging: Path) -> list[Record]:
+        """Check and write all cases, but those that an interrupted run has done."""
+        for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+            (staging / folder).mkdir(exist_ok=True)
+        kept = Records(staging, self.source, self._what_records_depend_on())
+
+        def process(case: Case) -> Record:
+            record = kept.load(case)
+            if record is None:
+                record = self._do(case, staging)
+                if record.checked.content:
+                    kept.save(record)
+            return record
+
+        return _map(process, cases, self.jobs, "converting")
+
+    def _only_check(self, case: Case) -> Record:
+        return Record(check_case(case, self.source, self.options)[0])
+
+    def _do(self, case: Case, staging: Path) -> Record:
+        checked, voxels = check_case(case, self.source, self.options)
+        if voxels is None:
+            return Record(checked)
+        write_case(checked, voxels, self.source, staging, self.link)
+        images = {role: image.voxels for role, image in voxels.images.items() if image.voxels is not None}
+        mask = voxels.mask.voxels if voxels.mask else None
+        assert checked.content is not None
+        return Record(
+            checked,
+            montage(images, mask, checked.content.spacing) if self.pictures and images else None,
+            occupancy(mask) if mask is not None else None,
+        )
+
+    def _what_records_depend_on(self) -> dict[str, object]:
+        options = {**asdict(self.options), "allow": sorted(self.options.allow)}
+        version = metadata.version("nnunet-transformers")
+        return {**options, "link": self.link, "pictures": self.pictures, "version": version}
+
+    def _finish(
+        self,
+        staging: Path | None,
+        target: Path,
+        cases: Sequence[Case],
+        exclusions: Sequence[Exclusion],
+        findings: Sequence[Finding],
+        done: Sequence[Record],
+    ) -> Conversion:
+        """Judge what was found, and write all that is about the dataset as a whole."""
+        kept, exclusions, warnings = self._judge(cases, exclusions, findings, [record.checked for record in done])
+        splits, split_warnings = self._folds(kept, exclusions)
+        warnings += split_warnings
+        if staging:
+            names = {one.case.case for one in kept}
+            shown = [record for record in done if record.checked.case.case in names]
+            told, reasons = warnings, exclusions
+            if self.options.clean:
+                told = _without_sources(warnings, findings)
+                reasons = [replace(one, reason=one.code) for one in exclusions]
+                shown = [_without_files(record) for record in shown]
+            texts = self._texts(target.name, kept, reasons, told, splits)
+            page = report.qc_html(target.name, shown, splits, told, reasons, self._facts(kept))
+            _complete(staging, kept, {**texts, "qc.html": page})
+        files = [file for one in kept for file, _ in destinations(one)]
+        return Conversion(
+            folder=target,
+            written=staging is not None,
+            cases=tuple(one.case for one in kept),
+            excluded=tuple(exclusions),
+            warnings=(*warnings, *stale_preprocessing(target.name)),
+            folds=len(splits),
+            unchanged_files=sum(not file.changes for file in files),
+            rewritten_files=sum(bool(file.changes) for file in files),
+        )
+
+    def _judge(
+        self,
+        cases: Sequence[Case],
+        exclusions: Sequence[Exclusion],
+        findings: Sequence[Finding],
+        checked: Sequence[CheckedCase],
+    ) -> tuple[list[CheckedCase], list[Exclusion], list[Finding]]:
+        """The cases to keep, those to leave out, and all warnings; stops with all errors where some may not be left."""
+        everything = [*findings, *(finding for one in checked for finding in one.findings)]
+        errors = sorted((each for each in everything if each.severity == "error"), key=lambda error: error.case)
+        if errors and (not self.skip_bad or any(not error.case for error in errors)):
+            raise ConversionError(errors, _outcome(errors, cases))
+        failed = _exclude_bad(cases, errors)
+        if self.options.empty_masks == "skip":
+            failed += [Exclusion(one.case, "EMPTY_MASK", "the mask is empty") for one in checked if _is_empty(one)]
+        left_out = {one.case.case for one in failed}
+        exclusions = [*exclusions, *failed]
+        kept = [one for one in checked if one.case.case not in left_out]
+        if not any(one.case.split == "train" for one in kept):
+            raise _no_training_case(errors, exclusions, self.source)
+        together = across_cases(kept, self.source, self.options.allow)
+        errors = [each for each in together if each.severity == "error"]
+        if errors:
+            raise ConversionError(errors)
+        warnings = [
+            *(each for each in findings if each.severity == "warning"),
+            *(each for one in kept for each in one.findings),
+            *_known_issues(self.layout, kept),
+            *together,
+        ]
+        return kept, exclusions, warnings
+
+    def _folds(self, kept: Sequence[CheckedCase], exclusions: Sequence[Exclusion]) -> tuple[list[Split], list[Finding]]:
+        """Folds of the training cases; fewer than asked for, with a warning, where there are fewer groups."""
+        asked = self.fold_options
+        members = [
+            Member(one.case.case, one.case.subject, one.content.lesion.ml, one.case.site)
+            for one in kept
+            if one.case.split == "train" and one.content and one.content.lesion
+        ]
+        by_site = asked.group_by == "site"
+        if asked.fold_list:
+            left_out = [name for one in exclusions for name in (one.case.case, one.case.subject)]
+            splits = read_fold_list(asked.fold_list, members, missing=asked.missing, left_out=left_out)
+            leaks = [each for each in check_folds(splits, members, by_site=by_site) if each.code == "SITE_LEAKAGE"]
+            if leaks:
+                raise ConversionError(leaks)
+            return splits, []
+        groups = len(set(centre_groups(members).values())) if by_site else len({member.group for member in members})
+        what = "centre" if by_site else "training subject"
+        possible = min(asked.number, groups)
+        if possible < 2:
+            remedy = 'Train with fold "all".'
+            problem = f"one {what} cannot be split into folds"
+            return [], [Finding("NO_FOLDS", problem, remedy, severity="warning")]
+        warnings = []
+        if possible < asked.number:
+            problem = f"{groups} {what}s make {possible} folds, not {asked.number}"
+            remedy = f"Train folds 0 to {possible - 1} only: beyond, nnU-Net splits at random."
+            warnings.append(Finding("FEWER_FOLDS", problem, remedy, severity="warning"))
+        cut = centre_folds if by_site else grouped_folds
+        return cut(members, possible, asked.seed), warnings
+
+    def _facts(self, kept: Sequence[CheckedCase]) -> dict[str, str]:
+        """The head of the quality-control page."""
+        channels = list(kept[0].case.images)
+        return {
+            "Layout": self.layout.name,
+            "Channels": ", ".join(channels),
+            **({"Grid of the case": self.options.reference} if len(channels) > 1 else {}),
+            "Checks": "headers and masks only (quick)" if self.options.quick else "every file to its last byte",
+        }
+
+    def _texts(
+        self,
+        name: str,
+        kept: Sequence[CheckedCase],
+        exclusions: Sequence[Exclusion],
+        warnings: Sequence[Finding],
+        splits: Sequence[Split],
+    ) -> dict[str, str]:
+        """The files about the dataset, by name."""
+        options = {
+            "dataset": name,
+            "skip_bad": self.skip_bad,
+            **{key: value for key, value in asdict(self.options).items() if key != "allow"},
+            "allow": sorted(self.options.allow),
+            "folds": self.fold_options.number,
+            "seed": self.fold_options.seed,
+            "group_by": self.fold_options.group_by,
+            "fold_list": self.fold_options.fold_list.name if self.fold_options.fold_list else "",
+        }
+        private = self.options.clean
+        channels = list(kept[0].case.images)
+        dataset = report.dataset_json(
+            name.partition("_")[2], self.layout.about, channels, sum(one.case.split == "train" for one in kept)
+        )
+        if self.link == "reference":
+            dataset["dataset"] = report.referenced_files(kept, self.source.resolve())
+        rows = [report.without_sources(one) if private else one.case for one in kept]
+        texts = {
+            "dataset.json": report.to_json(dataset),
+            "cases.tsv": case_table.to_tsv(rows),
+            "conversion_report.json": report.to_json(
+                report.conversion_report(
+                    layout=self.layout.name,
+                    options=options,
+                    checked=kept,
+                    exclusions=exclusions,
+                    warnings=warnings,
+                    link=self.link,
+                    private=private,
+                )
+            ),
+        }
+        if splits:
+            texts["splits_final.json"] = report.to_json(splits)
+        for one in kept:
+            for transform in one.content.transforms if one.content else ():
+                texts[f"transforms/{one.case.case}_{transform.moving}.tfm"] = transform.itk
+        return texts
 
 
-def _check_options(name: str, dataset_id: int, empty_masks: str, link: str, folds: int, jobs: int) -> None:
-    problems = []
-    if not 1 <= dataset_id <= 999:
-        problems.append(f"the dataset id is {dataset_id}; nnU-Net's go from 1 to 999")
-    # nnU-Net joins trainer, plans and configuration with a double underscore, and takes names apart there.
-    if not re.fullmatch(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*", name):
-        problems.append(f"the name is {name!r}; use letters and digits, with single - or _ between them")
-    if empty_masks not in get_args(EmptyMasks):
-        problems.append(f"empty_masks is {empty_masks!r}; choose {', '.join(get_args(EmptyMasks))}")
-    if link not in get_args(Link):
-        problems.append(f"link is {link!r}; choose {', '.join(get_args(Link))}")
-    if folds < 2:
-        problems.append(f"{folds} folds; cross-validation needs at least 2")
+def _complete(staging: Path, kept: Sequence[CheckedCase], texts: Mapping[str, str]) -> None:
+    """Write the texts, and remove what does not belong to the dataset: records, and files of cases left out."""
+    for name, text in texts.items():
+        (staging / name).parent.mkdir(exist_ok=True)
+        (staging / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    expected = {staging / destination for one in kept for _, destination in destinations(one)}
+    for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
+        for path in (staging / folder).iterdir():
+            if path not in expected:
+                path.unlink()
+    if not any((staging / "labelsTs").iterdir()):
+        (staging / "labelsTs").rmdir()
+    shutil.rmtree(staging / records.FOLDER, ignore_errors=True)
+
+
+def _layout(layout: str | Layout) -> Layout:
+    if isinstance(layout, Layout):
+        return layout
+    if layout not in LAYOUTS:
+        raise stop("UNKNOWN_LAYOUT", f"no layout is called {layout!r}", f"There is: {', '.join(sorted(LAYOUTS))}.")
+    return LAYOUTS[layout]
+
+
+def _check_options(
+    dataset_id: int,
+    name: str,
+    empty_masks: str,
+    align: str,
+    link: str,
+    folds: FoldOptions,
+    allow: Iterable[str],
+    jobs: int,
+) -> None:
+    problems = name_problems(dataset_id, name)
+    for option, value, choices in (
+        ("empty_masks", empty_masks, get_args(EmptyMasks)),
+        ("align", align, get_args(Align)),
+        ("link", link, get_args(Link)),
+        ("group_by", folds.group_by, get_args(GroupBy)),
+        ("missing_folds", folds.missing, get_args(Missing)),
+    ):
+        if value not in choices:
+            problems.append(f"{option} is {value!r}; choose {', '.join(choices)}")
+    problems += [
+        f"{code} cannot be allowed; these can: {', '.join(ALLOWABLE)}" for code in allow if code not in ALLOWABLE
+    ]
+    if folds.number < 2:
+        problems.append(f"{folds.number} folds; cross-validation needs at least 2")
     if jobs < 1:
         problems.append(f"{jobs} jobs; at least 1 is needed")
     if problems:
         raise ConversionError([Finding("BAD_OPTION", problem) for problem in problems])
 
 
-def _target(raw_folder: Path | None, dataset_id: int, name: str) -> Path:
-    """The dataset folder to make, after making sure that nnU-Net can tell it from all others."""
-    if raw_folder is None:
-        if not os.environ.get("nnUNet_raw"):
-            remedy = "Run: export nnUNet_raw=/path/to/nnUNet_raw (or give the folder)."
-            raise stop("NO_RAW_FOLDER", "the environment variable nnUNet_raw is not set", remedy)
-        raw_folder = Path(os.environ["nnUNet_raw"])
-    target = Path(raw_folder) / f"Dataset{dataset_id:03d}_{name}"
-    if os.path.lexists(target):
-        raise stop("TARGET_EXISTS", f"{target} exists already", "Delete it yourself, or choose another dataset id.")
-    places = {Path(raw_folder)}
-    places |= {Path(os.environ[key]) for key in ("nnUNet_preprocessed", "nnUNet_results") if os.environ.get(key)}
-    for place in sorted(places):
-        for other in sorted(place.glob(f"Dataset{dataset_id:03d}*")):
-            if other.name != target.name:
-                problem = f"dataset id {dataset_id} is taken by {other}; nnU-Net refuses two datasets with one id"
-                raise stop("ID_TAKEN", problem, "Choose another dataset id.")
-    return target
+def _reference(asked: str, cases: Sequence[Case], source: Path) -> str:
+    """The image whose grid each case gets."""
+    channels = list(cases[0].images)
+    if not asked:
+        return reference_image(cases, source) if len(channels) > 1 else channels[0]
+    by_name = {channel.casefold(): channel for channel in channels}
+    if asked.casefold() not in by_name:
+        problem = f"the reference {asked} is not among the channels {', '.join(channels)}"
+        raise stop("BAD_OPTION", problem, "Choose one of them with --reference, or add it to --channels.")
+    return by_name[asked.casefold()]
 
 
-def _check_all(
-    found: Scan, source: Path, exclude: Sequence[str], skip_bad: bool, empty_masks: EmptyMasks, jobs: int
-) -> tuple[list[CheckedCase], list[Exclusion]]:
-    """The cases to convert, all of which passed, and those to leave out; stops with all errors where some did not."""
-    cases, exclusions, findings = _leave_out(found, exclude)
-    bad = {finding.case for finding in findings}
-    readable = [case for case in cases if case.case not in bad]
-    checked = _map(lambda case: check_case(case, source, empty_masks), readable, jobs, "checking")
-    findings += [finding for one in checked for finding in one.findings]
-    errors = sorted((finding for finding in findings if finding.severity == "error"), key=lambda error: error.case)
-    if errors and (not skip_bad or any(not error.case for error in errors)):
-        raise ConversionError(errors, _outcome(errors, cases))
-    exclusions += _exclude_bad(cases, errors)
-    if empty_masks == "skip":
-        exclusions += [Exclusion(one.case, "EMPTY_MASK", "the mask is empty") for one in checked if _is_empty(one)]
-    left_out = {one.case.case for one in exclusions}
-    kept = [one for one in checked if one.case.case not in left_out]
-    if not any(one.case.split == "train" for one in kept):
-        reasons = errors or [Finding("NO_TRAINING_CASES", f"no training case among {len(found.cases)} under {source}")]
-        raise ConversionError(reasons, "No training case is left. Nothing was written.")
-    return kept, exclusions
+def _second_dataset(
+    incomplete: Sequence[Case], dataset_id: int | None, raw_folder: Path, name: str
+) -> tuple[Sequence[Case], Path] | None:
+    """The incomplete cases and where they go, if the user asked for that and there are any."""
+    if dataset_id is None or not any(case.split == "train" for case in incomplete):
+        return None
+    rest = without_missing(incomplete)
+    name = "_".join((name, *rest[0].images))
+    problems = name_problems(dataset_id, name)
+    if problems:
+        raise ConversionError([Finding("BAD_OPTION", problem) for problem in problems])
+    return rest, new_dataset(raw_folder, dataset_id, name)
 
 
-def _leave_out(found: Scan, exclude: Sequence[str]) -> tuple[list[Case], list[Exclusion], list[Finding]]:
-    """Take the cases out that the user excludes, and the findings about them."""
-    known = {name for case in found.cases for name in (case.case, case.subject)}
-    unknown = [name for name in exclude if name not in known]
-    if unknown:
-        problem = f"to be excluded, but not found: {', '.join(unknown)}"
-        raise stop("UNKNOWN_EXCLUDE", problem, "Name cases or subjects as the scan lists them.")
-    asked = set(exclude)
-    out = [case for case in found.cases if asked & {case.case, case.subject}]
-    names_out = {case.case for case in out}
-    exclusions = [Exclusion(case, "EXCLUDED", "excluded by the user") for case in out]
-    cases = [case for case in found.cases if case.case not in names_out]
-    return cases, exclusions, [finding for finding in found.findings if finding.case not in names_out]
+def _pseudonymised(keys: Pseudonyms, keep_sites: bool, found: Selection) -> Selection:
+    """The same under other names."""
+    everyone = [*found.cases, *found.incomplete, *(one.case for one in found.exclusions)]
+    others = keys.pseudonymise(everyone, keep_site=keep_sites)
+    renamed = {case.case: other for case, other in zip(everyone, others, strict=True)}
+
+    def rename(case: Case) -> Case:
+        return replace(renamed[case.case], images=case.images)
+
+    return Selection(
+        cases=tuple(map(rename, found.cases)),
+        incomplete=tuple(map(rename, found.incomplete)),
+        exclusions=tuple(replace(one, case=rename(one.case)) for one in found.exclusions),
+        findings=(
+            *(replace(each, case=renamed[each.case].case if each.case in renamed else "") for each in found.findings),
+            *dropped_metadata(everyone),
+        ),
+    )
+
+
+def _without_sources(warnings: Iterable[Finding], of_scan: Sequence[Finding]) -> list[Finding]:
+    """What may be kept of warnings where names of source files must not be: they and their folders name people."""
+    return [
+        replace(each, problem=_NOT_KEPT, remedy="", files=()) if each in of_scan else replace(each, files=())
+        for each in warnings
+    ]
+
+
+def _without_files(record: Record) -> Record:
+    findings = tuple(replace(each, files=()) for each in record.checked.findings)
+    return replace(record, checked=replace(record.checked, findings=findings))
+
+
+def _no_training_case(findings: Sequence[Finding], exclusions: Sequence[Exclusion], source: Path) -> ConversionError:
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if not errors:
+        remedy = "A training case needs its images and a mask; look at what the scan says."
+        errors = [Finding("NO_TRAINING_CASES", f"no training case is left of those under {source}", remedy)]
+        incomplete = [one for one in exclusions if one.code == "INCOMPLETE"]
+        if incomplete:
+            remedy = "Convert the images that all cases have (--channels T1w)."
+            problem = (
+                f"{len(incomplete)} cases lack an image, such as {incomplete[0].case.case}: {incomplete[0].reason}"
+            )
+            errors.append(Finding("INCOMPLETE", problem, remedy))
+    return ConversionError(errors, "No training case is left. Nothing was written.")
 
 
 def _exclude_bad(cases: Sequence[Case], errors: Sequence[Finding]) -> list[Exclusion]:
@@ -277,26 +604,6 @@ def _is_empty(checked: CheckedCase) -> bool:
     return checked.content is not None and checked.content.lesion is not None and not checked.content.lesion.voxels
 
 
-def _folds(kept: Sequence[CheckedCase], folds: int, seed: int) -> tuple[list[Split], list[Finding]]:
-    """Folds of the training cases; fewer than asked for, with a warning, where there are fewer subjects."""
-    members = [
-        Member(one.case.case, one.case.subject, one.content.lesion.ml)
-        for one in kept
-        if one.case.split == "train" and one.content and one.content.lesion
-    ]
-    subjects = len({member.group for member in members})
-    possible = min(folds, subjects)
-    if possible < 2:
-        remedy = 'Train with fold "all".'
-        return [], [Finding("NO_FOLDS", "one training subject cannot be split into folds", remedy, severity="warning")]
-    warnings = []
-    if possible < folds:
-        problem = f"{subjects} training subjects make {possible} folds, not {folds}"
-        remedy = f"Train folds 0 to {possible - 1} only: beyond, nnU-Net splits at random."
-        warnings.append(Finding("FEWER_FOLDS", problem, remedy, severity="warning"))
-    return grouped_folds(members, possible, seed), warnings
-
-
 def _known_issues(layout: Layout, kept: Sequence[CheckedCase]) -> list[Finding]:
     return [
         Finding(
@@ -308,34 +615,6 @@ def _known_issues(layout: Layout, kept: Sequence[CheckedCase]) -> list[Finding]:
         for issue in layout.known_issues
         if issue.subject == one.case.subject
     ]
-
-
-def _stale_preprocessing(name: str) -> list[Finding]:
-    """nnU-Net's planner stops with a bare assertion where an earlier conversion had other folds."""
-    preprocessed = os.environ.get("nnUNet_preprocessed")
-    if not preprocessed or not (Path(preprocessed) / name / "splits_final.json").exists():
-        return []
-    problem = f"nnUNet_preprocessed/{name} is from an earlier conversion"
-    return [Finding("STALE_PREPROCESSED", problem, "Delete it before you plan again.", severity="warning")]
-
-
-def _write(
-    kept: Sequence[CheckedCase], texts: dict[str, str], source: Path, target: Path, link: Link, jobs: int
-) -> None:
-    folders = {"imagesTr", "labelsTr", "imagesTs"}
-    if any(one.case.split == "test" and one.case.masks for one in kept):
-        folders.add("labelsTs")
-    try:
-        with new_folder(target) as staging:
-            for folder in sorted(folders):
-                (staging / folder).mkdir()
-            _map(lambda one: write_case(one, source, staging, link), kept, jobs, "writing")
-            for name, text in texts.items():
-                (staging / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-    except OSError as error:
-        problem = f"cannot write {target}: {error.strerror or error}"
-        finding = Finding("CANNOT_WRITE", problem, "Check the folder's permissions and the free space.")
-        raise ConversionError([finding], "Nothing was left there.") from None
 
 
 def _map(function: Callable[[T], R], items: Sequence[T], jobs: int, description: str) -> list[R]:

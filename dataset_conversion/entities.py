@@ -6,17 +6,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+)")
-_SUFFIX = re.compile(r"[A-Za-z0-9]+")
+# BIDS allows no hyphen in a value; hospitals write sub-CHU-012, and it reads in only one way.
+_ENTITY = re.compile(r"([A-Za-z]+)-([A-Za-z0-9+]+(?:-[A-Za-z0-9+]+)*)")
+_WORD = re.compile(r"[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
 class BidsName:
-    """A parsed file name; ``extension`` is everything from the first dot, in lower case."""
+    """A parsed file name.
+
+    ``suffix`` is empty in ``sub-01_acq-T1w.nii.gz``; ``words`` are those before it that have no key, as in
+    ``sub-01_T1w_label-lesion_roi.nii.gz``; ``extension`` is everything from the first dot, in lower case.
+    """
 
     entities: Mapping[str, str]
     suffix: str
     extension: str
+    words: tuple[str, ...] = ()
 
     @property
     def is_nifti(self) -> bool:
@@ -24,11 +30,24 @@ class BidsName:
 
 
 def parse(name: str) -> BidsName | None:
-    """Read the entities of a file name (no folders); None where it is not ``key-value_…_suffix.ext``."""
+    """Read the entities of a file name (no folders); keys become lower case, values stay as they are.
+
+    Returns:
+        None where it is not ``key-value_…_suffix.ext``, has one key twice, or has nothing but one entity.
+    """
     stem, dot, extension = name.partition(".")
-    *pairs, suffix = stem.split("_")
-    matches = [_ENTITY.fullmatch(pair) for pair in pairs]
-    if not matches or not all(matches) or not _SUFFIX.fullmatch(suffix):
+    parts = stem.split("_")
+    entities: dict[str, str] = {}
+    words = []
+    for part in parts:
+        match = _ENTITY.fullmatch(part)
+        if match and match[1].lower() not in entities:
+            entities[match[1].lower()] = match[2]
+        elif not match and _WORD.fullmatch(part):
+            words.append(part)
+        else:
+            return None
+    if len(parts) < 2 or not _ENTITY.fullmatch(parts[0]):
         return None
-    entities = {match[1].lower(): match[2] for match in matches if match}
-    return BidsName(entities, suffix, (dot + extension).lower())
+    suffix = words.pop() if words and words[-1] == parts[-1] else ""
+    return BidsName(entities, suffix, (dot + extension).lower(), tuple(words))

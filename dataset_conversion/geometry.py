@@ -51,3 +51,12 @@ def to_ras(data: npt.NDArray[Any], affine: Affine) -> tuple[npt.NDArray[Any], Af
     axes = nib.io_orientation(affine)
     moved = nib.orientations.inv_ornt_aff(axes, data.shape)
     return nib.apply_orientation(data, axes), affine @ moved
+
+
+def ras_grid(shape: Sequence[int], affine: Affine) -> tuple[tuple[int, ...], Affine]:
+    """Shape and affine of a grid after `to_ras`."""
+    axes = nib.io_orientation(affine)
+    turned = [0, 0, 0]
+    for size, (axis, _) in zip(shape, axes, strict=True):
+        turned[int(axis)] = size
+    return tuple(turned), affine @ nib.orientations.inv_ornt_aff(axes, shape)

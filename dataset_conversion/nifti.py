@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
+import contextlib
 import hashlib
 import math
+import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
 import SimpleITK
+from isal import igzip, isal_zlib
+from isal.igzip_lib import IsalError
 
 from dataset_conversion.geometry import Affine, voxel_sizes
 
@@ -23,7 +27,10 @@ _GEOMETRY_FIELDS = (
 )
 _MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}  # the codes of NIfTI's xyzt_units: metre, millimetre, micrometre
 _SPACING_LIMITS = (0.01, 100.0)  # mm; beyond, the header is wrong (often its unit), not the scanner
-_GZIP_LEVEL = 1  # level 6 takes 1.4 times as long on a float32 T1
+_GZIP_LEVEL = 1  # ISA-L's: the size of zlib's level 1 in a tenth of its time
+_HEADER_BYTES_STORED = 4096  # a gzip header and a NIfTI header lie within them, whatever the compression
+
+SCALED = "scale factors in the header"
 
 
 class BadFileError(Exception):
@@ -35,25 +42,49 @@ class BadFileError(Exception):
 
 
 @dataclass(frozen=True)
-class Volume:
-    """A three-dimensional NIfTI image in memory.
+class Header:
+    """What a file says about its voxels before they are read.
 
-    ``data`` is (i, j, k) with the header's scale factors applied, ``affine`` maps (i, j, k) to mm (sform before qform).
-    ``oddities`` are the ways in which the stored file is not the plain 3D ``.nii.gz`` that nnU-Net's reader expects.
+    ``shape`` is (i, j, k), ``affine`` maps (i, j, k) to mm (sform before qform). ``oddities`` are the ways in which the
+    stored file is not the plain 3D ``.nii.gz`` that nnU-Net's reader expects.
     """
 
-    data: npt.NDArray[Any]
+    shape: tuple[int, ...]
     affine: Affine
-    header: nib.Nifti1Header
-    sha256: str
+    nifti: nib.Nifti1Header
+    offset: int
+    """Where the voxels begin, in bytes."""
     oddities: tuple[str, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the voxels as they are stored."""
+        return self.nifti.get_data_dtype()
 
     @property
     def code(self) -> int:
         """The NIfTI code of the space that ``affine`` maps to (1 scanner, 2 aligned, 3 Talairach, 4 MNI)."""
-        sform, qform = int(self.header["sform_code"]), int(self.header["qform_code"])
+        sform, qform = int(self.nifti["sform_code"]), int(self.nifti["qform_code"])
         code = sform if sform > 0 else qform
         return code if code <= 4 else 2
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A three-dimensional NIfTI image in memory: ``data`` is (i, j, k), with the header's scale factors applied."""
+
+    data: npt.NDArray[Any]
+    header: Header
+    sha256: str
+    """Of the file."""
+
+    @property
+    def affine(self) -> Affine:
+        return self.header.affine
+
+    @property
+    def oddities(self) -> tuple[str, ...]:
+        return self.header.oddities
 
 
 def read(path: Path) -> Volume:
@@ -63,32 +94,34 @@ def read(path: Path) -> Volume:
         BadFileError: where the file is not a readable three-dimensional scalar image with a position in space.
     """
     stored = _read_bytes(path)
-    compressed = path.name.lower().endswith(".gz")
-    content = _decompress(stored) if compressed else stored
-    image, header = _parse(content)
-    oddities = []
-    if not path.name.endswith(".nii.gz"):
-        oddities.append("not named .nii.gz")
-    if isinstance(image, nib.Nifti2Image):
-        oddities.append("NIfTI-2")
-    shape = image.shape
-    if len(shape) > 3 and all(size == 1 for size in shape[3:]):
-        oddities.append(f"{len(shape)} dimensions, the last of size 1")
-        shape = shape[:3]
-    if len(shape) != 3 or min(shape) < 2:
-        size = " × ".join(map(str, shape))
-        raise BadFileError("NOT_3D", f"not a single 3D volume, its size is {size}", "Give one 3D volume per file")
-    dtype = header.get_data_dtype()
-    if dtype.kind not in "iuf":
-        raise BadFileError("VOXEL_TYPE", f"voxels of type {dtype} cannot be used", "Export one number per voxel")
-    if header["scl_slope"] not in (0, 1) or header["scl_inter"] != 0:
-        oddities.append("scale factors in the header")
-    affine = _affine(header)
-    try:
-        data = np.asanyarray(image.dataobj).reshape(shape)
-    except Exception as error:  # nibabel raises many types for malformed content
-        raise BadFileError("UNREADABLE", f"cannot read its voxels ({error})", "Get the file again") from error
-    return Volume(data, affine, header, hashlib.sha256(stored).hexdigest(), tuple(oddities))
+    content = _decompress(stored) if path.name.lower().endswith(".gz") else stored
+    header = _parse(path, content)
+    count = math.prod(header.shape)
+    needed = header.offset + count * header.dtype.itemsize
+    if needed > len(content):
+        problem = f"its header announces {needed} bytes, there are {len(content)}"
+        raise BadFileError("TRUNCATED", problem, "Get the file again")
+    data = np.frombuffer(content, header.dtype, count, header.offset).reshape(header.shape, order="F")
+    slope, intercept = header.nifti.get_slope_inter()
+    if slope is not None and (slope, intercept) != (1, 0):
+        data = data * float(slope) + float(intercept or 0)
+    return Volume(data, header, hashlib.sha256(stored).hexdigest())
+
+
+def read_header(path: Path) -> Header:
+    """Read the header only; the voxels may still be damaged or missing.
+
+    Raises:
+        BadFileError: as `read`, as far as the header shows it.
+    """
+    with _open(path) as file:
+        start = file.read(_HEADER_BYTES_STORED)
+    if path.name.lower().endswith(".gz"):
+        try:
+            start = zlib.decompressobj(wbits=31).decompress(start, 540)
+        except zlib.error as error:
+            raise _not_gzip(start, error) from None
+    return _parse(path, start)
 
 
 def seen_by_simpleitk(path: Path) -> Affine | None:
@@ -134,70 +167,99 @@ def write(path: Path, data: npt.NDArray[Any], grid: nib.Nifti1Header) -> None:
     header["magic"] = b"n+1"
     header["vox_offset"] = 352
     no_extension = bytes(4)
-    with path.open("xb") as file, gzip.GzipFile("", "wb", _GZIP_LEVEL, file, mtime=0) as zipped:
-        zipped.write(header.binaryblock + no_extension)
-        # NIfTI stores i fastest: the transpose of a C-ordered array.
-        zipped.write(np.ascontiguousarray(data.T).data)
+    # NIfTI stores i fastest: the transpose of a C-ordered array.
+    content = header.binaryblock + no_extension + np.ascontiguousarray(data.T).tobytes()
+    with path.open("xb") as file:
+        file.write(igzip.compress(content, _GZIP_LEVEL, mtime=0))
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is not empty; errors say what to do."""
+    try:
+        with path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise BadFileError("UNREADABLE", "empty (0 bytes)", "Get the file again")
+            yield file
+    except FileNotFoundError:
+        if path.is_symlink():
+            problem, remedy = "a link to a file that is not there", "Fetch its content (datalad get, git annex get)"
+        else:
+            problem, remedy = "does not exist", "Correct the path"
+        raise BadFileError("UNREADABLE", problem, remedy) from None
+    except (IsADirectoryError, PermissionError):
+        if path.is_dir():
+            problem, remedy = "a folder, not a file", "Put the file inside it in its place"
+        else:
+            problem, remedy = "no permission to read it", "Make it readable (chmod u+r)"
+        raise BadFileError("UNREADABLE", problem, remedy) from None
+    except OSError as error:
+        raise BadFileError("UNREADABLE", f"cannot be read ({error.strerror})", "Get the file again") from None
 
 
 def _read_bytes(path: Path) -> bytes:
-    try:
-        stored = path.read_bytes()
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise BadFileError(
-                "UNREADABLE", "a link to a file that is not there", "Fetch its content (datalad get, git annex get)"
-            ) from None
-        raise BadFileError("UNREADABLE", "does not exist", "Correct the path") from None
-    except IsADirectoryError:
-        raise BadFileError("UNREADABLE", "a folder, not a file", "Put the file inside it in its place") from None
-    except PermissionError:
-        if path.is_dir():
-            raise BadFileError("UNREADABLE", "a folder, not a file", "Put the file inside it in its place") from None
-        raise BadFileError("UNREADABLE", "no permission to read it", "Make it readable (chmod u+r)") from None
-    except OSError as error:
-        raise BadFileError("UNREADABLE", f"cannot be read ({error.strerror})", "Get the file again") from None
-    if not stored:
-        raise BadFileError("UNREADABLE", "empty (0 bytes)", "Get the file again")
-    return stored
+    with _open(path) as file:
+        return file.read()
 
 
 def _decompress(stored: bytes) -> bytes:
-    if not stored.startswith(b"\x1f\x8b"):
-        raise BadFileError(
-            "UNREADABLE", "named .gz but not gzip data", "Get the file again, or name it .nii if it is not compressed"
-        )
+    """Inflate all of it: checks length and CRC, which readers that stop after the last voxel never reach."""
+    size = int.from_bytes(stored[-4:], "little")  # of the last member of a gzip file, which most often is the only one
     try:
-        # Checks length and CRC, which readers that stop after the last voxel never reach.
-        return gzip.decompress(stored)
+        # deflate cannot shrink by more than a factor of 1032: what claims more is damaged.
+        content = isal_zlib.decompress(stored, 31, min(max(size, 1), 1032 * len(stored)))
+        return content if len(content) == size else igzip.decompress(stored)
     except EOFError:
         raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
+    except IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
+        if "incomplete or truncated" in str(error):
+            raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
+        raise _not_gzip(stored, error) from None
     except (OSError, zlib.error) as error:
-        raise BadFileError("UNREADABLE", f"damaged gzip data ({error})", "Get the file again") from None
+        raise _not_gzip(stored, error) from None
 
 
-def _parse(content: bytes) -> tuple[nib.Nifti1Image, nib.Nifti1Header]:
-    """A nibabel image over these bytes whose voxels are all there, and the header as stored.
+def _not_gzip(stored: bytes, error: Exception) -> BadFileError:
+    if not stored.startswith(b"\x1f\x8b"):
+        remedy = "Get the file again, or name it .nii if it is not compressed"
+        return BadFileError("UNREADABLE", "named .gz but not gzip data", remedy)
+    return BadFileError("UNREADABLE", f"damaged gzip data ({error})", "Get the file again")
 
-    nibabel blanks the scale factors and the voxel offset in the header that it attaches to the image.
-    """
-    kind = nib.Nifti2Image if _size_field(content) == 540 else nib.Nifti1Image
+
+def _parse(path: Path, content: bytes) -> Header:
+    """The header at the start of these bytes."""
+    kind = nib.Nifti2Header if _size_field(content) == 540 else nib.Nifti1Header
     try:
-        stored = kind.header_class(content[: kind.header_class.template_dtype.itemsize], check=False)
-        if stored["magic"].item() not in (b"n+1", b"n+2"):
+        header = kind(content[: kind.template_dtype.itemsize], check=False)
+        if header["magic"].item() not in (b"n+1", b"n+2"):
             raise ValueError("it lacks the mark of a single-file NIfTI")
-        shape = tuple(int(size) for size in stored.get_data_shape())
-        needed = int(stored["vox_offset"]) + math.prod(shape) * stored.get_data_dtype().itemsize
-        image = kind.from_bytes(content)
+        shape = tuple(int(size) for size in header.get_data_shape())
+        dtype = header.get_data_dtype()
+        offset = int(header["vox_offset"]) or kind.single_vox_offset
+        if offset < kind.sizeof_hdr:
+            raise ValueError(f"its voxels cannot begin at byte {offset}")
+        header.get_slope_inter()
     except Exception as error:  # nibabel raises many types for malformed content
         remedy = "Get the file again, or convert it to NIfTI"
         raise BadFileError("UNREADABLE", f"not a NIfTI file ({error})", remedy) from None
+    oddities = []
+    if not path.name.endswith(".nii.gz"):
+        oddities.append("not named .nii.gz")
+    if kind is nib.Nifti2Header:
+        oddities.append("NIfTI-2")
     if not shape or min(shape) < 1:
         raise BadFileError("NOT_3D", f"no voxels, its size is {shape}", "Give one 3D volume per file")
-    if needed > len(content):
-        problem = f"its header announces {needed} bytes, there are {len(content)}"
-        raise BadFileError("TRUNCATED", problem, "Get the file again")
-    return image, stored
+    if len(shape) > 3 and all(size == 1 for size in shape[3:]):
+        oddities.append(f"{len(shape)} dimensions, the last of size 1")
+        shape = shape[:3]
+    if len(shape) != 3 or min(shape) < 2:
+        size = " × ".join(map(str, shape))
+        raise BadFileError("NOT_3D", f"not a single 3D volume, its size is {size}", "Give one 3D volume per file")
+    if dtype.kind not in "iuf":
+        raise BadFileError("VOXEL_TYPE", f"voxels of type {dtype} cannot be used", "Export one number per voxel")
+    if header["scl_slope"] not in (0, 1) or header["scl_inter"] != 0:
+        oddities.append(SCALED)
+    return Header(shape, _affine(header), header, offset, tuple(oddities))
 
 
 def _size_field(content: bytes) -> int:

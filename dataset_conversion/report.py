@@ -1,4 +1,4 @@
-"""The two JSON files of a converted dataset: nnU-Net's dataset.json and the account of how it came about."""
+"""What is written about a dataset as a whole: nnU-Net's dataset.json, the account of how it came about, qc.html."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase, CheckedFile
+from dataset_conversion.checks import CheckedCase, Content
 from dataset_conversion.errors import Finding
-from dataset_conversion.writing import destinations
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """A case that was found but not converted, and why."""
-
-    case: Case
-    code: str
-    reason: str
+from dataset_conversion.qc import QcCase, qc_page
+from dataset_conversion.readings import CheckedFile
+from dataset_conversion.records import Record
+from dataset_conversion.selection import Exclusion
+from dataset_conversion.splits import Split
+from dataset_conversion.writing import Link, destinations, referenced
 
 
 def dataset_json(name: str, about: Mapping[str, str], channels: Sequence[str], n_training: int) -> dict[str, Any]:
@@ -36,6 +33,32 @@ def dataset_json(name: str, about: Mapping[str, str], channels: Sequence[str], n
     }
 
 
+def referenced_files(checked: Sequence[CheckedCase], source: Path) -> dict[str, Any]:
+    """The entry ``dataset`` of dataset.json: training files that stay where they are, and those in the dataset folder.
+
+    Args:
+        checked: the cases of the dataset.
+        source: absolute path of the data folder.
+    """
+    entries: dict[str, Any] = {}
+    for one in checked:
+        if one.case.split == "train":
+            paths = [
+                destination if file.changes else str((source / file.sources[0][0]).resolve())
+                for file, destination in destinations(one)
+            ]
+            *images, label = paths
+            entries[one.case.case] = {"images": images, "label": label}
+    return entries
+
+
+def without_sources(checked: CheckedCase) -> Case:
+    """The row of a case with the files of the dataset folder in place of those it was made of."""
+    places = {file.role: destination for file, destination in destinations(checked)}
+    mask = places.pop("mask", "")
+    return replace(checked.case, images=places, masks=(mask,) if mask else ())
+
+
 def conversion_report(
     *,
     layout: str,
@@ -43,10 +66,21 @@ def conversion_report(
     checked: Sequence[CheckedCase],
     exclusions: Sequence[Exclusion],
     warnings: Sequence[Finding],
+    link: Link,
+    private: bool,
 ) -> dict[str, Any]:
     """What was done to each case and why. Paths are relative to the source folder; there are no dates.
 
     The same source, options and versions give the same report.
+
+    Args:
+        layout: its name.
+        options: of the conversion.
+        checked: the cases of the dataset.
+        exclusions: those left out.
+        warnings: all that was found.
+        link: how unchanged files got into the dataset.
+        private: leave out paths and hashes of the source.
     """
     parts = Counter(one.case.split for one in checked)
     return {
@@ -61,10 +95,13 @@ def conversion_report(
         },
         "warnings": [_finding(warning) for warning in warnings],
         "excluded": [{"case": one.case.case, "code": one.code, "reason": one.reason} for one in exclusions],
-        "cases": [_case(one) for one in checked],
+        "cases": [_case(one, link, private) for one in checked],
         "versions": {
             "python": platform.python_version(),
-            **{package: _version(package) for package in ("nnunet-transformers", "numpy", "nibabel", "SimpleITK")},
+            **{
+                package: _version(package)
+                for package in ("nnunet-transformers", "numpy", "nibabel", "SimpleITK", "isal")
+            },
         },
     }
 
@@ -73,7 +110,44 @@ def to_json(content: Any) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def _case(checked: CheckedCase) -> dict[str, Any]:
+def qc_html(
+    name: str,
+    done: Sequence[Record],
+    splits: Sequence[Split],
+    warnings: Sequence[Finding],
+    exclusions: Sequence[Exclusion],
+    facts: Mapping[str, str],
+) -> str:
+    """The page to look at, from what the conversion knows of each case."""
+    fold_of = {case: fold for fold, split in enumerate(splits) for case in split["val"]}
+    cases = [_qc_case(record, record.checked.content, fold_of) for record in done if record.checked.content]
+    together = [warning for warning in warnings if not warning.case]
+    excluded = [(one.case.case, one.code, one.reason) for one in exclusions]
+    return qc_page(name, cases, findings=together, excluded=excluded, facts=facts)
+
+
+def _qc_case(record: Record, content: Content, fold_of: Mapping[str, int]) -> QcCase:
+    case = record.checked.case
+    return QcCase(
+        case=case.case,
+        subject=case.subject,
+        session=case.session,
+        site=case.site,
+        split=case.split,
+        fold=fold_of.get(case.case),
+        lesion_ml=content.lesion.ml if content.lesion else None,
+        shape=content.shape,
+        spacing=content.spacing,
+        picture=record.picture,
+        occupancy=record.occupancy,
+        grid=repr((content.shape, [[round(element, 3) for element in row] for row in content.affine])),
+        findings=record.checked.findings,
+        metadata=case.metadata,
+        notes=tuple(f"{each.moving}: {each.summary}" for each in content.transforms),
+    )
+
+
+def _case(checked: CheckedCase, link: Link, private: bool) -> dict[str, Any]:
     assert checked.content is not None
     content, case = checked.content, checked.case
     return {
@@ -85,15 +159,19 @@ def _case(checked: CheckedCase) -> dict[str, Any]:
         "shape": list(content.shape),
         "spacing_mm": list(content.spacing),
         "lesion": asdict(content.lesion) if content.lesion else None,
-        "files": [_file(file, destination) for file, destination in destinations(checked)],
+        "files": [
+            _file(file, None if referenced(checked, file, link) else destination, private)
+            for file, destination in destinations(checked)
+        ],
+        "transforms": [{"moving": each.moving, "summary": each.summary} for each in content.transforms],
     }
 
 
-def _file(file: CheckedFile, destination: str) -> dict[str, Any]:
+def _file(file: CheckedFile, destination: str | None, private: bool) -> dict[str, Any]:
+    sources = [{"path": path, "sha256": sha256 or None} for path, sha256 in file.sources]
     return {
         "role": file.role,
-        "source": file.path,
-        "sha256": file.sha256,
+        **({} if private else {"sources": sources}),
         "written": destination,
         "action": "rewritten" if file.changes else "unchanged",
         "reasons": list(file.changes),

@@ -16,30 +16,46 @@ if sys.platform != "win32":
 
 
 @contextlib.contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
+def new_folder(target: Path, *, resume: bool = False) -> Iterator[Path]:
     """Yield a hidden folder beside ``target`` that is renamed to it on success, and removed on any exception.
 
     What a killed run left there is removed first; a run still in progress is not disturbed.
 
+    Args:
+        target: the folder to make.
+        resume: yield what a killed or interrupted (Ctrl-C) run left instead of removing it.
+
     Raises:
         ConversionError: when the target exists, or another process is writing it.
     """
-    staging = target.with_name(f".{target.name}.partial")
+    staging = partial_folder(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        if staging.exists():
-            with _locked(staging, target):
-                shutil.rmtree(staging)
-        staging.mkdir()
-        stack.enter_context(_locked(staging, target))
+    staging.mkdir(exist_ok=True)
+    with _locked(staging, target):
         try:
+            if not resume:
+                _empty(staging)
             yield staging
             if os.path.lexists(target):
                 raise stop("TARGET_EXISTS", f"{target} appeared during the conversion", "Choose another id or name.")
             staging.rename(target)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
+        except BaseException as error:
+            if not (resume and isinstance(error, KeyboardInterrupt)):
+                shutil.rmtree(staging, ignore_errors=True)
             raise
+
+
+def partial_folder(target: Path) -> Path:
+    """Where a folder lies until it is complete."""
+    return target.with_name(f".{target.name}.partial")
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextlib.contextmanager

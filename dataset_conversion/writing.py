@@ -10,18 +10,17 @@ from typing import Literal
 import numpy as np
 
 from dataset_conversion import nifti
-from dataset_conversion.checks import CheckedCase, CheckedFile
-from dataset_conversion.errors import stop
-from dataset_conversion.geometry import orthonormal, to_ras
+from dataset_conversion.checks import CaseVoxels, CheckedCase
+from dataset_conversion.readings import CheckedFile, Reading
 
-Link = Literal["auto", "copy"]
+Link = Literal["auto", "hard", "symlink", "reference", "copy"]
 
 # Other types, and scaled values, become float32, which is what nnU-Net's reader makes of every image.
 _KEPT_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32")
 
 
 def destinations(checked: CheckedCase) -> list[tuple[CheckedFile, str]]:
-    """(source file, path inside the dataset folder) of each file of a case; channels are numbered in table order."""
+    """(file, path inside the dataset folder) of each file of a case; channels are numbered in table order."""
     if checked.content is None:
         return []
     case, part = checked.case.case, "Tr" if checked.case.split == "train" else "Ts"
@@ -32,45 +31,62 @@ def destinations(checked: CheckedCase) -> list[tuple[CheckedFile, str]]:
     return images + ([(mask, f"labels{part}/{case}.nii.gz")] if mask else [])
 
 
-def write_case(checked: CheckedCase, source: Path, dataset: Path, link: Link = "auto") -> None:
+def referenced(checked: CheckedCase, file: CheckedFile, link: Link) -> bool:
+    """Whether dataset.json names the source instead of a file in the dataset folder; nnU-Net does so for training."""
+    return link == "reference" and checked.case.split == "train" and not file.changes
+
+
+def write_case(checked: CheckedCase, voxels: CaseVoxels, source: Path, dataset: Path, link: Link = "auto") -> None:
     """Write the files of a case into a dataset folder whose sub-folders exist.
 
     Args:
         checked: a case that passed the checks.
+        voxels: its files in memory.
         source: the folder its paths are relative to.
         dataset: ``DatasetNNN_Name``.
-        link: "auto" makes hard links of unchanged files and copies them where the file system cannot; "copy" copies.
+        link: how unchanged files get there. "hard" makes hard links, "symlink" symbolic ones, "auto" the first of hard
+            link, symbolic link and copy that works there, "copy" copies, "reference" leaves training files where they
+            are, for dataset.json to name them, and treats others as "auto" does.
+
+    Raises:
+        OSError: where a file cannot be written, or not linked as asked.
     """
     for file, destination in destinations(checked):
+        path = dataset / destination
+        path.unlink(missing_ok=True)
         if file.changes:
-            _rewrite(checked, file, source, dataset / destination)
-        else:
-            _place(source / file.path, dataset / destination, link)
+            reading = voxels.mask if file.role == "mask" else voxels.images[file.role]
+            assert reading is not None
+            _rewrite(reading, path, voxels)
+        elif not referenced(checked, file, link):
+            _place((source / file.sources[0][0]).resolve(), path, link)
 
 
 def _place(path: Path, destination: Path, link: Link) -> None:
-    if link == "auto":
+    if link in ("auto", "hard", "reference"):
         try:
-            os.link(path.resolve(), destination)
+            os.link(path, destination)
             return
         except OSError:  # another file system, or one without hard links, or not allowed to link other people's files
-            pass
+            if link == "hard":
+                raise
+    if link != "copy":
+        try:
+            os.symlink(path, destination)
+            return
+        except OSError:  # a file system without them
+            if link == "symlink":
+                raise
     shutil.copyfile(path, destination)
 
 
-def _rewrite(checked: CheckedCase, file: CheckedFile, source: Path, destination: Path) -> None:
-    assert checked.content is not None
-    volume = nifti.read(source / file.path)
-    if volume.sha256 != file.sha256:
-        raise stop(
-            "SOURCE_CHANGED", f"{file.path} changed while it was being converted", "Run again when it is stable."
-        )
-    data = volume.data
-    if file.role == "mask":
+def _rewrite(reading: Reading, destination: Path, voxels: CaseVoxels) -> None:
+    data = reading.voxels
+    assert data is not None
+    if reading.file.role == "mask":
         data = (data != 0).astype(np.uint8)
-    elif data.dtype.name in _KEPT_TYPES and "scale factors in the header" not in file.changes:
+    elif data.dtype.name in _KEPT_TYPES and nifti.SCALED not in reading.file.changes:
         data = data.astype(data.dtype.newbyteorder("="), copy=False)
     else:
         data = data.astype(np.float32)
-    voxels, _ = to_ras(data, orthonormal(volume.affine))
-    nifti.write(destination, voxels, checked.content.grid)
+    nifti.write(destination, data, voxels.grid)

@@ -7,9 +7,11 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import nnunet_transformers
+from dataset_conversion import commands as conversion
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,8 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_list(commands)
-    _add_convert(commands)
-    _add_scan(commands)
+    conversion.add_commands(partial(_command, commands), _HelpFormatter)
     _add_phantom(commands)
     _add_demo(commands)
     _add_doctor(commands)
@@ -87,85 +88,6 @@ def _list(arguments: argparse.Namespace) -> int:
         print(json.dumps([entry.as_dict() for entry in registry.registry()], indent=2))
     else:
         print((registry.as_markdown() if arguments.markdown else registry.as_text()).rstrip())
-    return 0
-
-
-def _add_convert(commands: argparse._SubParsersAction) -> None:
-    from dataset_conversion.convert import DEFAULT_JOBS
-
-    parser = _command(
-        commands,
-        "convert",
-        "turn a data folder into an nnU-Net dataset",
-        "nnunet-transformers convert atlas ATLAS_2 --dataset-id 201",
-    )
-    parser.add_argument("layout", choices=["atlas"], help="how the folder is laid out")
-    parser.add_argument("source", type=Path, metavar="SRC", help="the folder")
-    parser.add_argument("--dataset-id", type=int, required=True, metavar="ID", help="1 to 999")
-    parser.add_argument("--name", default="ATLAS", help="the dataset is called Dataset<ID>_<NAME>")
-    parser.add_argument("--raw-folder", type=Path, metavar="DIR", help="instead of the folder in nnUNet_raw")
-    parser.add_argument(
-        "--exclude", nargs="+", action="extend", default=[], metavar="CASE", help="cases or subjects to leave out"
-    )
-    parser.add_argument("--skip-bad", action="store_true", help="leave out cases that fail a check, with the reason")
-    parser.add_argument(
-        "--empty-masks",
-        choices=["error", "keep", "skip"],
-        default="error",
-        help="what to do with a mask without lesion",
-    )
-    parser.add_argument(
-        "--link", choices=["auto", "copy"], default="auto", help="hard-link files that need no change, or copy them"
-    )
-    parser.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation")
-    parser.add_argument("--seed", type=int, default=12345, help="of the folds")
-    parser.add_argument("--jobs", type=int, default=DEFAULT_JOBS, metavar="N", help="cases at a time")
-    parser.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
-    parser.set_defaults(run=_convert)
-
-
-def _convert(arguments: argparse.Namespace) -> int:
-    from dataset_conversion.convert import convert
-
-    result = convert(
-        arguments.source,
-        layout=arguments.layout,
-        dataset_id=arguments.dataset_id,
-        name=arguments.name,
-        raw_folder=arguments.raw_folder,
-        exclude=arguments.exclude,
-        skip_bad=arguments.skip_bad,
-        empty_masks=arguments.empty_masks,
-        link=arguments.link,
-        folds=arguments.folds,
-        seed=arguments.seed,
-        jobs=arguments.jobs,
-        dry_run=arguments.dry_run,
-    )
-    print(result)
-    return 0
-
-
-def _add_scan(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands,
-        "scan",
-        "print the case table of a data folder (TSV), reading file names only",
-        "nnunet-transformers scan atlas ATLAS_2 > cases.tsv",
-    )
-    parser.add_argument("layout", choices=["atlas"], help="how the folder is laid out")
-    parser.add_argument("source", type=Path, metavar="SRC", help="the folder")
-    parser.set_defaults(run=_scan)
-
-
-def _scan(arguments: argparse.Namespace) -> int:
-    from dataset_conversion.case_table import to_tsv
-    from dataset_conversion.convert import scan
-
-    found = scan(arguments.source, arguments.layout)
-    for finding in found.findings:
-        print(finding, file=sys.stderr)
-    print(to_tsv(found.cases), end="")
     return 0
 
 

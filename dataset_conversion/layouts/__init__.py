@@ -1,13 +1,13 @@
-"""On-disk layouts: each finds the cases of a folder by its file names, without opening a file.
+"""On-disk layouts: each finds the cases of a folder by its file names, without opening an image.
 
 A new layout is one module with a ``LAYOUT`` and one line here.
 """
 
 from __future__ import annotations
 
-from dataset_conversion.layouts.atlas import LAYOUT as ATLAS
+from dataset_conversion.layouts import atlas, bids
 from dataset_conversion.layouts.layout import KnownIssue, Layout, Scan
 
-LAYOUTS: dict[str, Layout] = {ATLAS.name: ATLAS}
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (atlas.LAYOUT, bids.LAYOUT)}
 
 __all__ = ["LAYOUTS", "KnownIssue", "Layout", "Scan"]

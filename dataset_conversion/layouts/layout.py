@@ -20,6 +20,8 @@ class Scan:
 
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
+    left_out: tuple[tuple[Case, str, str], ...] = ()
+    """(case, code, reason) of those that are known and not to be converted."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from atlas_tree import AtlasTree, save, voxels
 
-from dataset_conversion.convert import scan
+from dataset_conversion import convert
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import Scan
+from dataset_conversion.layouts.atlas import LAYOUT
+from dataset_conversion.layouts.atlas import find as scan
 from dataset_conversion.layouts.walk import walk
 
 LAYOUTS = {
@@ -205,6 +207,225 @@ def test_an_empty_or_missing_source_is_an_error_that_says_what_is_expected(tmp_p
         assert caught.value.findings[0].code == code
 
 
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def add_r2_native(root: Path, subject: str) -> None:
+    stem = f"sub-{subject}_ses-1"
+    anat = root / "Training" / subject[:4].upper() / f"sub-{subject}" / "ses-1" / "anat"
+    touch(anat, f"{stem}_T1w.nii.gz", f"{stem}_space-orig_label-L_desc-T1lesion_mask.nii.gz")
+
+
+def add_r3(root: Path, site: str, subject: str, metadata: str = "") -> Path:
+    """A case of R2.1 or R3.0, with its row of metadata (columns in the order of SOOP)."""
+    stem = f"sub-{subject}_ses-1"
+    anat = touch(
+        root / site / f"sub-{subject}" / "ses-1" / "anat",
+        f"{stem}_space-orig_desc-brain_T1w.nii.gz",
+        f"{stem}_space-orig_label-lesion_desc-T1lesion_mask.nii.gz",
+    )
+    text = "ATLAS2_DATASET,SESSION_ID,DAYS_POST_STROKE,CHRONICITY,SITE\n" + metadata
+    (anat / f"{stem}_metadata.csv").write_text(text)
+    return anat
+
+
+def test_an_image_without_a_space_and_a_mask_in_the_original_one_are_a_pair(tmp_path: Path) -> None:
+    add_r2_native(tmp_path, "r001s001")
+    found = scan(tmp_path)
+    assert not found.findings
+    (case,) = found.cases
+    assert case.images["T1w"].endswith("sub-r001s001_ses-1_T1w.nii.gz")
+    assert case.masks[0].endswith("sub-r001s001_ses-1_space-orig_label-L_desc-T1lesion_mask.nii.gz")
+
+
+def test_r3_cases_have_the_site_of_the_metadata_else_of_the_folder(tmp_path: Path) -> None:
+    root = tmp_path / "ATLAS3_Training_Raw"
+    add_r3(root, "R001", "r001s001", "Training,sub-r001s001_ses-1,182.5,1,R001\n")
+    add_r3(root, "SOOP", "soop0910")
+    add_r3(root, "R002", "r002s001", "Training,sub-r002s001_ses-1,40,,R002b\n")
+    found = scan(tmp_path)
+    assert [(case.case, case.site, case.split) for case in found.cases] == [
+        ("sub-r001s001_ses-1", "R001", "train"),
+        ("sub-r002s001_ses-1", "R002b", "train"),
+        ("sub-soop0910_ses-1", "SOOP", "train"),
+    ]
+    assert found.cases[0].metadata == {
+        "atlas2_dataset": "Training",
+        "days_post_stroke": "182.5",
+        "chronicity": "1",
+    }
+    assert codes(found) == ["METADATA_MISSING"]
+    assert "1 of 3 cases: sub-soop0910_ses-1" in found.findings[0].problem
+
+
+def test_a_soop_subject_outside_a_site_folder_is_of_that_site(tmp_path: Path) -> None:
+    touch(tmp_path, "sub-soop0003_ses-1_desc-brain_T1w.nii.gz", "sub-soop0003_ses-1_label-lesion_mask.nii.gz")
+    assert scan(tmp_path).cases[0].site == "SOOP"
+
+
+def test_native_and_template_files_in_one_tree_are_an_error_that_names_the_option(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    add_r2_native(tree.root, "r001s001")
+    found = scan(tree.root)
+    assert codes(found) == ["AMBIGUOUS_IMAGE", "AMBIGUOUS_MASK"]
+    for finding in found.findings:
+        assert "--entity space-MNI152NLin2009aSym or --entity space-orig" in finding.remedy
+    assert found.cases[0].images == {"T1w": ""}
+    assert found.cases[0].masks == ()
+
+
+@pytest.mark.parametrize("space", ["orig", "MNI152NLin2009aSym", "mni152nlin2009asym"])
+def test_the_space_asked_for_is_that_of_image_and_mask(tree: AtlasTree, space: str) -> None:
+    tree.add("r001s001")
+    add_r2_native(tree.root, "r001s001")
+    found = scan(tree.root, {"space": space})
+    assert not found.findings
+    (case,) = found.cases
+    for path in (case.images["T1w"], *case.masks):
+        assert ("MNI" in path) == (space != "orig")
+
+
+def test_a_case_without_files_in_the_space_asked_for_is_an_error(tree: AtlasTree) -> None:
+    tree.add("r001s001", "r002s001")
+    add_r2_native(tree.root, "r001s001")
+    found = scan(tree.root, {"space": "orig"})
+    assert [(finding.code, finding.case) for finding in found.findings] == [("MISSING_IMAGE", "sub-r002s001_ses-1")]
+    assert "space-orig" in found.findings[0].problem
+
+
+def test_the_mask_tells_in_which_of_two_spaces_the_image_is_meant(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    touch(tree.stem("r001s001").parent, "sub-r001s001_ses-1_T1w.nii.gz")
+    found = scan(tree.root)
+    assert not found.findings
+    assert tree.root / found.cases[0].images["T1w"] == tree.image_path("r001s001")
+
+
+def test_an_image_and_a_mask_in_different_spaces_are_no_pair(tree: AtlasTree) -> None:
+    tree.add_image("r001s001")
+    touch(tree.stem("r001s001").parent, "sub-r001s001_ses-1_space-orig_label-L_desc-T1lesion_mask.nii.gz")
+    found = scan(tree.root)
+    assert codes(found) == ["PAIR_MISMATCH"]
+    assert found.cases[0].images == {"T1w": ""}
+
+
+def test_the_whole_and_the_stripped_head_are_chosen_by_entity(tmp_path: Path) -> None:
+    anat = add_r3(tmp_path, "R001", "r001s001")
+    touch(anat, "sub-r001s001_ses-1_space-orig_T1w.nii.gz")
+    found = scan(tmp_path)
+    assert codes(found)[0] == "AMBIGUOUS_IMAGE"
+    assert "--entity desc- or --entity desc-brain" in found.findings[0].remedy
+    for value in ("brain", ""):
+        (case,) = scan(tmp_path, {"desc": value}).cases
+        assert ("desc-brain" in case.images["T1w"]) == bool(value)
+        assert "label-lesion_desc-T1lesion" in case.masks[0]
+
+
+def test_an_entity_that_no_file_has_is_an_error_that_lists_what_there_is(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    with pytest.raises(ConversionError, match=r"There is: space-MNI152NLin2009aSym") as caught:
+        scan(tree.root, {"space": "orig"})
+    assert caught.value.findings[0].code == "UNKNOWN_ENTITY"
+    with pytest.raises(ConversionError, match=r"No name has run-"):
+        scan(tree.root, {"run": "1"})
+
+
+def test_a_session_can_be_asked_for_and_others_are_left_out(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    tree.add_image("r001s001", "2")
+    tree.add_mask("r001s001", "2")
+    found = scan(tree.root, {"ses": "2"})
+    assert [case.case for case in found.cases] == ["sub-r001s001_ses-2"]
+    assert not found.findings
+
+
+@pytest.mark.parametrize("entities", [{}, {"space": "orig"}])
+def test_one_case_in_two_releases_is_an_error_and_never_a_pick(tmp_path: Path, entities: dict[str, str]) -> None:
+    add_r3(tmp_path / "Training_Raw", "R001", "r001s001")
+    add_r3(tmp_path / "ATLAS3_Training_Raw", "R001", "r001s001")
+    add_r3(tmp_path / "ATLAS3_Training_Raw", "R001", "r001s002")
+    found = scan(tmp_path, entities)
+    errors = [finding for finding in found.findings if finding.severity == "error"]
+    assert [(error.code, error.case) for error in errors] == [("MIXED_RELEASES", "sub-r001s001_ses-1")]
+    assert "(ATLAS3_Training_Raw, Training_Raw)" in errors[0].problem
+    assert len(errors[0].files) == 4
+
+
+def test_a_former_test_image_beside_its_later_release_is_an_error(tree: AtlasTree) -> None:
+    tree.add_image("r003s002", test=True)
+    add_r3(tree.root.parent / "Training_Raw", "R003", "r003s002")
+    assert codes(scan(tree.root.parent))[0] == "MIXED_RELEASES"
+    chosen = scan(tree.root.parent, {"space": "orig"})
+    assert codes(chosen) == []
+    assert chosen.cases[0].split == "train"
+
+
+def test_cases_of_two_releases_side_by_side_are_a_warning_that_counts_them(tree: AtlasTree) -> None:
+    tree.add("r001s001", "r001s002")
+    add_r3(tree.root / "ATLAS3_Training_Raw", "SOOP", "soop0910")
+    (finding,) = [finding for finding in scan(tree.root).findings if finding.code == "MIXED_IMAGES"]
+    assert finding.severity == "warning"
+    assert "2 space-mni152nlin2009asym" in finding.problem
+    assert "1 space-orig_desc-brain" in finding.problem
+
+
+def test_a_file_in_the_folder_of_another_subject_is_an_error(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    tree.mask_path("r001s001").rename(tree.mask_path("r001s001").parent / "sub-r001s002_ses-1_label-L_mask.nii.gz")
+    found = scan(tree.root)
+    assert ("WRONG_FOLDER", "sub-r001s002_ses-1") in [(finding.code, finding.case) for finding in found.findings]
+
+
+def test_a_subject_s_image_with_a_name_that_cannot_be_understood_is_a_warning(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    touch(tree.root, "sub-r001s002_ses-1_T1w (1).nii.gz", "sub-Zoé_T1w.nii.gz", "sub-AVC_012_T1w.nii.gz", "c0001.nii")
+    (finding,) = scan(tree.root).findings
+    assert (finding.code, finding.severity) == ("NAME_NOT_BIDS", "warning")
+    assert finding.problem.startswith("3 NIfTI files")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.uname().sysname == "Darwin", reason="file names are Unicode there")
+def test_a_name_that_is_not_utf_8_is_a_warning_and_not_a_crash(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    (tree.root / os.fsdecode(b"sub-caf\xe9_T1w.nii.gz")).touch()
+    assert codes(scan(tree.root)) == ["NAME_NOT_BIDS"]
+
+
+def test_the_names_of_r1_are_found_where_there_are_no_others(tmp_path: Path) -> None:
+    touch(tmp_path / "Site1" / "031768" / "t01", "031768_t1w_deface_stx.nii.gz", "031768_LesionSmooth_stx.nii.gz")
+    (case,) = scan(tmp_path).cases
+    assert case.split == "train"
+    assert case.masks
+
+
+@pytest.mark.parametrize("name", ["IM000001.dcm", "IM000001", "1.3.12.2.1107"])
+def test_a_folder_of_dicom_files_is_sent_to_dcm2niix(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\0" * 128 + b"DICM")
+    with pytest.raises(ConversionError, match="dcm2niix") as caught:
+        scan(tmp_path)
+    assert caught.value.findings[0].code == "NO_CASES"
+
+
+def test_a_folder_without_dicom_files_is_not_sent_to_dcm2niix(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_bytes(b"\0" * 132)
+    with pytest.raises(ConversionError) as caught:
+        scan(tmp_path)
+    assert "dcm2niix" not in str(caught.value)
+
+
+def test_what_is_reported_of_published_files_names_its_release_and_where_it_was_reported() -> None:
+    issues = {(issue.release, issue.subject): issue for issue in LAYOUT.known_issues}
+    assert len(issues) == len(LAYOUT.known_issues)
+    assert {release for release, _ in issues} == {"R2.0", "R2.1", "R3.0"}
+    assert all(issue.source for issue in LAYOUT.known_issues)
+    assert issues["R3.0", "sub-soop0910"].problem == "the mask is reported to be empty"
+    assert "R2.0" not in " ".join(LAYOUT.about.values())
+
+
 def test_an_unknown_layout_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r"There is: atlas"):
-        scan(tmp_path, layout="brats")
+    with pytest.raises(ConversionError, match=r"There is: atlas, bids"):
+        convert.scan(tmp_path, layout="brats")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 
-from dataset_conversion.checks import CheckedCase, across_cases, check_case
+from dataset_conversion.across import across_cases
+from dataset_conversion.checks import CheckedCase, CheckOptions, check_case
 from dataset_conversion.convert import scan
 
 SUBJECT = "r001s001"
@@ -15,7 +16,7 @@ SUBJECT = "r001s001"
 
 def check(tree: AtlasTree, empty_masks: Any = "error") -> CheckedCase:
     (case,) = scan(tree.root).cases
-    return check_case(case, tree.root, empty_masks)
+    return check_case(case, tree.root, CheckOptions(empty_masks))[0]
 
 
 def codes(checked: CheckedCase, severity: str) -> list[str]:
@@ -234,8 +235,8 @@ def test_the_same_voxels_under_two_names_are_warned_about_whatever_their_storage
     flipped[1, 1], flipped[1, 3] = -1, RAS[1, 3] + SHAPE[1] - 1
     same = voxels("r001s0011")[:, ::-1].astype(np.float64)
     save(tree.image_path("r001s003"), same, flipped)
-    checked = [check_case(case, tree.root) for case in scan(tree.root).cases]
-    (warning,) = [finding for finding in across_cases(checked) if "T1w" in finding.problem]
+    checked = [check_case(case, tree.root)[0] for case in scan(tree.root).cases]
+    (warning,) = [finding for finding in across_cases(checked, tree.root) if "T1w" in finding.problem]
     assert warning.code == "DUPLICATE_VOXELS"
     assert "sub-r001s001_ses-1, sub-r001s003_ses-1" in warning.problem
 
@@ -243,5 +244,5 @@ def test_the_same_voxels_under_two_names_are_warned_about_whatever_their_storage
 def test_a_subject_in_training_and_test_is_warned_about(tree: AtlasTree) -> None:
     tree.add("r001s001")
     tree.add_image("r001s001", "2", test=True)
-    checked = [check_case(case, tree.root) for case in scan(tree.root).cases]
-    assert [warning.code for warning in across_cases(checked)] == ["SUBJECT_IN_BOTH_PARTS"]
+    checked = [check_case(case, tree.root)[0] for case in scan(tree.root).cases]
+    assert [warning.code for warning in across_cases(checked, tree.root)] == ["SUBJECT_IN_BOTH_PARTS"]

@@ -57,6 +57,7 @@ def test_the_dataset_has_what_nnunet_reads(tree: AtlasTree, raw: Path) -> None:
         "splits_final.json",
         "cases.tsv",
         "conversion_report.json",
+        "qc.html",
     }
     dataset = read_json(folder / "dataset.json")
     assert dataset["channel_names"] == {"0": "T1w"}
@@ -331,23 +332,57 @@ def test_a_dry_run_checks_all_and_writes_nothing(tree: AtlasTree, raw: Path) -> 
     assert os.listdir(raw) == []
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_an_interruption_while_writing_leaves_nothing(
-    tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch, interruption: Any
-) -> None:
-    """Stands in for Ctrl-C and a full disk, which cannot be had on demand."""
+def fails_at(monkeypatch: pytest.MonkeyPatch, part_of_case: str, failure: BaseException) -> None:
+    """Stands in for what cannot be had on demand at one moment."""
     real = conversion.write_case
 
-    def interrupted(checked: Any, *rest: Any) -> None:
+    def failing(checked: Any, *rest: Any) -> None:
         real(checked, *rest)
-        if "r002" in checked.case.case:
-            raise interruption
+        if part_of_case in checked.case.case:
+            raise failure
 
-    monkeypatch.setattr(conversion, "write_case", interrupted)
-    with pytest.raises(KeyboardInterrupt if interruption is KeyboardInterrupt else ConversionError) as caught:
+    monkeypatch.setattr(conversion, "write_case", failing)
+
+
+def test_a_full_disk_leaves_nothing(tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails_at(monkeypatch, "r002", OSError(28, "No space left on device"))
+    with pytest.raises(ConversionError, match="No space left on device"):
         run(tree.add(*SUBJECTS))
-    assert interruption is KeyboardInterrupt or "No space left on device" in str(caught.value)
     assert os.listdir(raw) == []
+
+
+def test_after_ctrl_c_the_same_call_goes_on_where_it_was(
+    tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.add(*SUBJECTS)
+    whole = content(run(tree, raw_folder=raw.parent / "elsewhere").folder)
+    with monkeypatch.context() as patch:
+        fails_at(patch, "r009s003", KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run(tree, jobs=1)
+    assert os.listdir(raw) == [".Dataset201_ATLAS.partial"]
+    assert ".Dataset201_ATLAS.partial" in capsys.readouterr().err
+    checked = []
+    real = conversion.check_case
+    monkeypatch.setattr(conversion, "check_case", lambda case, *rest: checked.append(case.subject) or real(case, *rest))
+    assert content(run(tree).folder) == whole
+    assert set(checked) <= {f"sub-{subject}" for subject in SUBJECTS[3:]}
+    assert "sub-r009s003" in checked
+
+
+def test_what_an_interrupted_run_did_with_other_options_or_files_does_not_count(
+    tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.add(*SUBJECTS)
+    with monkeypatch.context() as patch:
+        fails_at(patch, SUBJECTS[-1], KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run(tree, jobs=1)
+    tree.add_mask(SUBJECTS[0], data=lesion("redrawn") * np.uint8(255))
+    whole = content(run(tree, raw_folder=raw.parent / "elsewhere", exclude=["sub-r001s002"], link="copy").folder)
+    result = run(tree, exclude=["sub-r001s002"], link="copy")
+    assert content(result.folder) == whole
+    assert not (result.folder / "imagesTr/sub-r001s001_ses-1_0000.nii.gz").samefile(tree.image_path("r001s001"))
 
 
 KILLED_WHILE_WRITING = """
@@ -382,21 +417,6 @@ def test_a_run_in_progress_is_respected_and_the_remains_of_a_killed_one_are_clea
     assert len(list((raw / "Dataset201_ATLAS" / "imagesTr").iterdir())) == len(SUBJECTS)
 
 
-def test_a_source_that_changes_during_the_conversion_is_noticed(
-    tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tree.add(*SUBJECTS).add_mask("r001s001", data=lesion("r001s001") * np.uint8(255))
-    real = conversion.new_folder
-
-    def late(target: Path) -> Any:
-        tree.add_mask("r001s001", data=lesion("another") * np.uint8(255))
-        return real(target)
-
-    monkeypatch.setattr(conversion, "new_folder", late)
-    assert refused(tree).findings[0].code == "SOURCE_CHANGED"
-    assert os.listdir(raw) == []
-
-
 def test_the_report_names_no_place_outside_the_source(tree: AtlasTree, raw: Path) -> None:
     tree.add(*SUBJECTS)
     tree.add_mask("r001s001", affine=RAS + np.array([[0, 0, 0, 0.01], *[[0] * 4] * 3]))
@@ -411,5 +431,5 @@ def test_progress_goes_to_stderr_and_stdout_stays_free(
     run(tree.add(*SUBJECTS))
     out, err = capsys.readouterr()
     assert out == ""
-    assert "checking" in err
+    assert "converting" in err
     assert "6/6" in err

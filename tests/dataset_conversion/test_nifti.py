@@ -45,7 +45,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
     "cut in the middle": (lambda stored: stored[: len(stored) // 2], "TRUNCATED", "end too early"),
     "cut before the checksum": (lambda stored: stored[:-8], "TRUNCATED", "end too early"),
     "cut in the checksum": (lambda stored: stored[:-3], "TRUNCATED", "end too early"),
-    "wrong checksum": (lambda stored: stored[:-8] + bytes(4) + stored[-4:], "UNREADABLE", "CRC"),
+    "wrong checksum": (lambda stored: stored[:-8] + bytes(4) + stored[-4:], "UNREADABLE", "checksum"),
     "a byte flipped": (lambda stored: stored[:-900] + bytes([stored[-900] ^ 1]) + stored[-899:], "UNREADABLE", "gzip"),
     "voxels missing": (lambda stored: gzip.compress(gzip.decompress(stored)[:-40]), "TRUNCATED", "announces"),
     "no bytes": (lambda stored: b"", "UNREADABLE", "0 bytes"),

@@ -1,0 +1,133 @@
+"""What shows only when all cases are known: the same voxels twice, a subject on both sides, mixed preprocessing."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dataset_conversion import nifti
+from dataset_conversion.case_table import Case
+from dataset_conversion.checks import CheckedCase
+from dataset_conversion.errors import Finding
+from dataset_conversion.geometry import orthonormal, to_ras
+from dataset_conversion.readings import sorted_shape
+
+_SAME_TOTAL = 1e-6  # of float64 sums over the same values in another order
+_EXTRACTED, _WHOLE = 0.7, 0.55  # share of voxels that are 0 with the brain alone, and with the head
+
+
+class _File(NamedTuple):
+    role: str
+    case: Case
+    path: str
+    total: float
+
+
+def across_cases(checked: Sequence[CheckedCase], source: Path, allow: frozenset[str] = frozenset()) -> list[Finding]:
+    """Findings that need more than one case. Leakage, also by one scan under two names, is an error unless allowed."""
+    return [
+        *_duplicates(checked, source, allow),
+        *_in_both_parts([one.case for one in checked], allow),
+        *_mixed_extraction(checked),
+    ]
+
+
+def _finding(
+    code: str, problem: str, remedy: str, allow: frozenset[str], files: tuple[tuple[str, str], ...] = ()
+) -> Finding:
+    if code in allow:
+        return Finding(code, problem, "Allowed.", files=files, severity="warning")
+    return Finding(code, problem, f"{remedy}, or accept it (--allow {code}).", files=files)
+
+
+def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: frozenset[str]) -> list[Finding]:
+    """Files with the same voxels, whatever their orientation and header.
+
+    Extremes, sum and number of lesion voxels tell nearly all of them apart; only the others are read again.
+    """
+    alike: dict[Hashable, list[_File]] = defaultdict(list)
+    for one in checked:
+        if one.content is None:
+            continue
+        shape, case = sorted_shape(one.content.shape), one.case
+        paths = {file.role: file.sources[0][0] for file in one.content.images}
+        for role, each in one.content.statistics:
+            alike[role, shape, each.lowest, each.highest].append(_File(role, case, paths[role], each.total))
+        lesion = one.content.lesion
+        if lesion and lesion.voxels and one.content.mask and len(one.content.mask.sources) == 1:
+            alike["mask", shape, lesion.voxels].append(_File("mask", case, one.content.mask.sources[0][0], 0))
+    same: dict[tuple[str, str], list[_File]] = defaultdict(list)
+    for files in alike.values():
+        for file in _close(files):
+            same[file.role, _digest(source / file.path, file.role)].append(file)
+    return [_duplicate(files, allow) for files in same.values() if len(files) > 1]
+
+
+def _close(files: list[_File]) -> list[_File]:
+    """Those whose sum is that of another one, but for rounding."""
+    files = sorted(files, key=lambda file: (file.total, file.case.case))
+    alike = [math.isclose(a.total, b.total, rel_tol=_SAME_TOTAL) for a, b in pairwise(files)]
+    return [
+        file for file, before, after in zip(files, [False, *alike], [*alike, False], strict=True) if before or after
+    ]
+
+
+def _duplicate(files: Sequence[_File], allow: frozenset[str]) -> Finding:
+    names = ", ".join(file.case.case for file in files)
+    places = tuple((file.case.case, file.path) for file in files)
+    role = files[0].role
+    problem = f"{names}: the same {role} voxels under {len(files)} names"
+    if len({file.case.subject for file in files}) == 1 or role == "mask":
+        remedy = "Where they are one scan, exclude all but one."
+        return Finding("DUPLICATE_VOXELS", problem, remedy, files=places, severity="warning")
+    remedy = "One scan under two names leaks from training to validation: exclude all but one"
+    return _finding("DUPLICATE_VOXELS", problem, remedy, allow, places)
+
+
+def _digest(path: Path, role: str) -> str:
+    """Of the values on RAS axes, whatever their stored type."""
+    volume = nifti.read(path)
+    voxels, _ = to_ras(volume.data, orthonormal(volume.affine))
+    values = (voxels != 0) if role == "mask" else voxels.astype(np.float32)
+    hashed = hashlib.sha256(repr(values.shape).encode())
+    hashed.update(np.ascontiguousarray(values.T).data)
+    return hashed.hexdigest()
+
+
+def _in_both_parts(cases: Sequence[Case], allow: frozenset[str]) -> list[Finding]:
+    parts: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        parts[case.subject].add(case.split)
+    remedy = "Results on the test cases would not be independent of the training: exclude one side"
+    return [
+        _finding("SUBJECT_IN_BOTH_PARTS", f"{subject}: has cases both in training and in test", remedy, allow)
+        for subject, found in sorted(parts.items())
+        if len(found) > 1
+    ]
+
+
+def _mixed_extraction(checked: Sequence[CheckedCase]) -> list[Finding]:
+    """Images of the brain alone beside images of the whole head."""
+    zeros: dict[str, list[tuple[float, str]]] = defaultdict(list)
+    for one in checked:
+        for role, each in one.content.statistics if one.content else ():
+            zeros[role].append((each.zeros, one.case.case))
+    found = []
+    for role, shares in zeros.items():
+        brains = [case for share, case in shares if share >= _EXTRACTED]
+        heads = [case for share, case in shares if share <= _WHOLE]
+        if brains and heads:
+            problem = (
+                f"{role}: {len(brains)} images look like extracted brains (such as {brains[0]}), {len(heads)} "
+                f"like whole heads (such as {heads[0]})"
+            )
+            remedy = "Preprocess all cases in the same way, or train on one kind."
+            found.append(Finding("MIXED_BRAIN_EXTRACTION", problem, remedy, severity="warning"))
+    return found

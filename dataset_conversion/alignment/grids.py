@@ -1,0 +1,59 @@
+"""Which grids are the same, and how far apart two fields of view are."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from dataset_conversion.geometry import Affine, corner_distance, to_ras
+
+
+class Grid(NamedTuple):
+    """Where voxels lie: their number along (i, j, k), and the affine from (i, j, k) to RAS mm."""
+
+    shape: tuple[int, ...]
+    affine: Affine
+
+
+def drawn_on(mask_grid: Grid, image_grids: Mapping[str, Grid], tolerance_mm: float) -> tuple[str, ...]:
+    """The names of the images that have the mask's grid: on one of them the mask was drawn.
+
+    Flipped or permuted axes make no difference. Several images can share the grid, and there may be none.
+
+    Args:
+        mask_grid: the mask's.
+        image_grids: the grid of each image, by name.
+        tolerance_mm: how far corner voxels may be apart.
+    """
+    mask = _on_ras_axes(mask_grid)
+    same = []
+    for name, grid in image_grids.items():
+        image = _on_ras_axes(grid)
+        if image.shape == mask.shape and corner_distance(image.affine, mask.affine, mask.shape) <= tolerance_mm:
+            same.append(name)
+    return tuple(same)
+
+
+def same_space_distance(a: Grid, b: Grid) -> float:
+    """Largest distance in mm between corresponding corners of two fields of view.
+
+    A field of view is the box that the voxels fill, up to their outer faces. Corners correspond that are the same on
+    RAS axes, such as the left, posterior, inferior one of each; so neither the number of voxels nor flipped or permuted
+    axes matter, and the distance is 0 for two samplings of one box.
+    """
+    difference = _box_corners(_on_ras_axes(a)) - _box_corners(_on_ras_axes(b))
+    return float(np.linalg.norm(difference, axis=1).max())
+
+
+def _on_ras_axes(grid: Grid) -> Grid:
+    voxels, affine = to_ras(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
+    return Grid(voxels.shape, affine)
+
+
+def _box_corners(grid: Grid) -> Affine:
+    """(8, 3) RAS mm, first axis slowest."""
+    ends = itertools.product(*((-0.5, size - 0.5) for size in grid.shape))
+    return np.array([(*end, 1.0) for end in ends]) @ grid.affine[:3].T

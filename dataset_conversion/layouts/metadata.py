@@ -1,0 +1,255 @@
+"""What a release says about its cases, as text and as it says it.
+
+    sub-r001s001_ses-1_metadata.csv       ATLAS R2.1 and R3.0, one per session: DAYS_POST_STROKE, CHRONICITY, SITE, …
+    20220425_ATLAS_2.0_MetaData.xlsx      ATLAS R2.0: one row per subject; any CSV, TSV or XLSX with "Subject ID"
+    participants.tsv, sub-01_sessions.tsv BIDS
+
+Nothing here stops a conversion: what cannot be read, is missing or odd is a warning.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dataset_conversion import entities
+from dataset_conversion.case_table import Case
+from dataset_conversion.errors import Finding
+
+Key = tuple[str, str]
+"""(subject, session) in the spelling of `case_key`."""
+
+_SUBJECT_COLUMNS = ("participant_id", "subject_id")
+_SESSION_COLUMNS = ("session_id", "session", "ses")
+_TABLE_COLUMNS = re.compile(r"case|subject|session|split|mask(_\d+)?")
+_ABSENT = ("", "n/a", "na", "nan", "none", "null", "-")
+_DAYS = "days_post_stroke"
+_HEADER_ROWS = 10
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What was read.
+
+    Attributes:
+        rows: (subject, session) → column → text. Rows that name no session have an empty one and hold for each.
+        files: the file that a row was first found in.
+        findings: warnings about files that could not be read or contradict each other.
+    """
+
+    rows: Mapping[Key, Mapping[str, str]]
+    files: Mapping[Key, PurePosixPath]
+    findings: tuple[Finding, ...] = ()
+
+    def of(self, subject: str, session: str) -> dict[str, str]:
+        """What is known of a case; what is said of its session goes before what is said of the subject."""
+        known = dict(self.rows.get(case_key(subject, ""), {}))
+        for column, text in self.rows.get(case_key(subject, session), {}).items():
+            if text or column not in known:
+                known[column] = text
+        return known
+
+
+def case_key(subject: str, session: str) -> Key:
+    """One spelling for ``sub-R001s001`` and ``r001s001``, and for ``ses-01``, ``01``, ``1`` and ``sub-x_ses-1``."""
+    subject = subject.strip().lower().removeprefix("sub-")
+    session = session.strip().lower()
+    session = re.sub(r"(.*_)?ses-", "", session)
+    return f"sub-{subject}", (session.lstrip("0") or "0") if session.isdigit() else session
+
+
+def column_name(header: str) -> str:
+    """``days_post_stroke`` for ``Days Post Stroke``, ``atlas_1_2_subject_id`` for ``ATLAS 1.2 Subject ID``."""
+    ascii_only = unicodedata.normalize("NFKD", header).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "_", ascii_only.lower()).strip("_")
+
+
+def read(source: Path, paths: Iterable[PurePosixPath]) -> Metadata:
+    """Read all metadata among the files of a source.
+
+    Args:
+        source: the folder.
+        paths: its files, relative to it.
+    """
+    rows: dict[Key, dict[str, str]] = {}
+    files: dict[Key, PurePosixPath] = {}
+    findings: list[Finding] = []
+    conflicts: dict[tuple[PurePosixPath, PurePosixPath, str], list[str]] = defaultdict(list)
+    for path in sorted(paths, key=_most_specific_first):
+        try:
+            for key, row in _rows(source, path):
+                known = rows.setdefault(key, {})
+                first = files.setdefault(key, path)
+                for column, text in row.items():
+                    if known.get(column) and text and known[column] != text:
+                        conflicts[first, path, column].append(key[0])
+                    known[column] = known.get(column) or text
+        except _UnreadError as error:
+            findings.append(_warning("METADATA_UNREAD", f"cannot read {path}: {error}", error.remedy))
+    for (first, other, column), subjects in conflicts.items():
+        where = f"within {first}" if first == other else f"between {first} and {other}"
+        problem = f"{column} differs {where} for {_some(subjects)}; the first value is kept"
+        findings.append(_warning("METADATA_CONFLICT", problem, "Look which is right."))
+    return Metadata(rows, files, tuple(findings))
+
+
+def for_table(row: Mapping[str, str]) -> dict[str, str]:
+    """The columns that can stand in a case table: ``site`` has its own there, other names of its own are prefixed."""
+    return {
+        f"metadata_{column}" if _TABLE_COLUMNS.fullmatch(column) else column: text
+        for column, text in row.items()
+        if column != "site"
+    }
+
+
+def site(row: Mapping[str, str]) -> str:
+    """The site that a row of metadata tells; empty where it does not."""
+    text = row.get("site", "")
+    return "" if text.lower() in _ABSENT else text
+
+
+def review(metadata: Metadata, cases: Sequence[Case]) -> list[Finding]:
+    """Warnings about values that are odd or missing, and about rows that no case belongs to; nothing is changed."""
+    findings = []
+    for case in cases:
+        days = case.metadata.get(_DAYS, "")
+        if days.lower() not in _ABSENT and not _is_duration(days):
+            problem = f"{days} days post stroke in the metadata"
+            findings.append(_warning("METADATA_ODD", problem, "Kept as it is; look before you use it.", case.case))
+    missing = [case.case for case in cases if case.metadata.get(_DAYS, "").lower() in _ABSENT]
+    if missing and any(_DAYS in row for row in metadata.rows.values()):
+        problem = f"no days post stroke for {len(missing)} of {len(cases)} cases: {_some(missing)}"
+        findings.append(_warning("METADATA_MISSING", problem))
+    found = {case_key(case.subject, session) for case in cases for session in ("", case.session)}
+    strangers: dict[PurePosixPath, list[str]] = defaultdict(list)
+    for key, path in metadata.files.items():
+        if key not in found:
+            strangers[path].append("_ses-".join(filter(None, key)))
+    for path, names in strangers.items():
+        problem = f"{path} tells of {_some(names)}, of which there is no case"
+        findings.append(_warning("METADATA_UNMATCHED", problem, "Compare the spelling if there should be."))
+    return findings
+
+
+class _UnreadError(Exception):
+    """A table that cannot be read, and what to do."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
+def _most_specific_first(path: PurePosixPath) -> tuple[bool, PurePosixPath]:
+    return not path.name.lower().startswith("sub-"), path
+
+
+def _rows(source: Path, path: PurePosixPath) -> Iterator[tuple[Key, dict[str, str]]]:
+    """The rows of a file that has metadata; none for any other file."""
+    lower = path.name.lower()
+    if not lower.endswith((".csv", ".tsv", ".xlsx")) or lower.startswith("~$"):
+        return
+    name = entities.parse(path.name) if lower.startswith("sub-") else None
+    if lower.startswith("sub-") and (name is None or name.suffix.lower() not in ("metadata", "sessions")):
+        return
+    subject = name.entities.get("sub", "") if name else ""
+    session = name.entities.get("ses", "") if name else ""
+    header, table = _table(source / path, any_header=name is not None)
+    subject_column = next((column for column in _SUBJECT_COLUMNS if column in header), "")
+    if subject_column == "participant_id" and not name and not lower.startswith("participants"):
+        return
+    session_column = next((column for column in _SESSION_COLUMNS if column in header), "")
+    for cells in table:
+        row = {column: cell for column, cell in zip(header, cells, strict=False) if column}
+        key = case_key(subject or row.pop(subject_column, ""), session or row.get(session_column, ""))
+        row.pop(session_column, None)
+        if key[0] != "sub-" and any(row.values()):
+            yield key, row
+
+
+def _table(path: Path, any_header: bool) -> tuple[list[str], list[list[str]]]:
+    """Column names and rows below them; empty where no line near the top names a subject column.
+
+    With ``any_header`` the first line is the header whatever it says.
+    """
+    lines = _xlsx_lines(path) if path.name.lower().endswith(".xlsx") else _text_lines(path)
+    for i, line in enumerate(lines[: 1 if any_header else _HEADER_ROWS]):
+        header = [column_name(cell) for cell in line]
+        if any_header or set(_SUBJECT_COLUMNS) & set(header):
+            return header, [cells for cells in lines[i + 1 :] if any(cells)]
+    return [], []
+
+
+def _text_lines(path: Path) -> list[list[str]]:
+    try:
+        text = _decode(path.read_bytes())
+        head = text.lstrip("\r\n").split("\n", 1)[0]
+        delimiter = max("\t;,", key=head.count)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        return [[cell.strip() for cell in cells] for cells in reader if cells]
+    except OSError as error:
+        raise _UnreadError(str(error.strerror), "Make it readable, if it matters.") from None
+    except (csv.Error, UnicodeError) as error:
+        raise _UnreadError(f"not a table of text ({error})", "Export it again as CSV, if it matters.") from None
+
+
+def _decode(content: bytes) -> str:
+    """UTF-8, what Excel calls Unicode text, or else what it writes on Western European Windows."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _xlsx_lines(path: Path) -> list[list[str]]:
+    """All rows of the first sheet that names a subject column, or of the first sheet."""
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        remedy = "Run: pip install openpyxl (or save the file as CSV beside it)."
+        raise _UnreadError("openpyxl, which reads XLSX, is not installed", remedy) from None
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+        try:
+            sheets = [[[_text(cell) for cell in row] for row in sheet.values] for sheet in book.worksheets]
+        finally:
+            book.close()
+    except OSError as error:
+        raise _UnreadError(str(error.strerror or error), "Make it readable, if it matters.") from None
+    except Exception as error:  # a damaged workbook fails anywhere in zipfile, the XML parser or openpyxl
+        raise _UnreadError(f"not an XLSX workbook ({error})", "Save it again, or as CSV.") from None
+    named = (
+        rows
+        for rows in sheets
+        if any(column_name(cell) in _SUBJECT_COLUMNS for row in rows[:_HEADER_ROWS] for cell in row)
+    )
+    return next(named, sheets[0] if sheets else [])
+
+
+def _text(cell: object) -> str:
+    """A cell as the spreadsheet shows it: Excel stores every number as a float."""
+    if cell is None:
+        return ""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        return 0 <= float(text) < float("inf")
+    except ValueError:
+        return False
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _warning(code: str, problem: str, remedy: str = "", case: str = "") -> Finding:
+    return Finding(code, problem, remedy, case, severity="warning")

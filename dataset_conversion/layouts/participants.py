@@ -1,0 +1,149 @@
+"""A sheet about the participants: one row per subject, or per subject and session, as CSV from any spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dataset_conversion.case_table import Case
+from dataset_conversion.errors import ConversionError, Finding, stop
+
+_TABLE_COLUMN = re.compile(r"case|subject|session|site|split|mask(_\d+)?")
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Participants:
+    """Where the sheet is and what its columns mean.
+
+    ``key`` is the column of the subject's name, with or without ``sub-``; ``session`` the column of the session, where
+    subjects have a row for each; ``site`` that of the site. ``columns`` are carried along as they are; none named: all.
+    """
+
+    path: Path
+    """Absolute, or relative to the source folder."""
+    key: str
+    session: str = ""
+    site: str = ""
+    columns: tuple[str, ...] = ()
+
+
+def add_participants(
+    cases: Sequence[Case], participants: Participants, source: Path
+) -> tuple[list[Case], list[Finding]]:
+    """The cases with their rows of the sheet as metadata, and a warning that names the cases without a row.
+
+    A site known from the path is kept. Text is not changed; a case without a row gets empty cells.
+
+    Raises:
+        ConversionError: naming the file, and the column or line that is wrong.
+    """
+    path = source / participants.path
+    rows, columns = _read(path, participants, {name for case in cases for name in case.images})
+    complete, without, used = [], [], set()
+    for case in cases:
+        key = (_bare(case.subject), _bare(case.session) if participants.session else "")
+        row = rows.get(key, {})
+        used.add(key)
+        if not row:
+            without.append(case.case)
+        metadata = {name: row.get(name, "") for name in columns}
+        site = case.site or row.get(participants.site, "").strip()
+        complete.append(replace(case, site=site, metadata={**case.metadata, **metadata}))
+    if not without:
+        return complete, []
+    problem = f"{len(without)} of {len(cases)} cases have no row in {path}: {_some(without)}"
+    unused = [" ".join(filter(None, key)) for key in rows if key not in used]
+    remedy = f"Rows without a case: {_some(unused)}. " if unused else ""
+    remedy += "Names must agree to the letter; spreadsheets make 12 of 0012."
+    return complete, [Finding("SHEET_SUBJECT", problem, remedy, severity="warning")]
+
+
+def _read(
+    path: Path, participants: Participants, images: set[str]
+) -> tuple[dict[tuple[str, str], Mapping[str, str]], list[str]]:
+    """Rows by (subject, session), and the columns to carry along."""
+    text = _text(path)
+    first_line = text.split("\n", 1)[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=first_line.count))
+    rows: dict[tuple[str, str], Mapping[str, str]] = {}
+    line_of: dict[tuple[str, str], int] = {}
+    findings = []
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        columns = _columns(path, participants, header, images)
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            where = f"{path}, line {reader.line_num}"
+            row = {name: cell for name, cell in zip(header, cells, strict=False) if name}
+            key = (_bare(row.get(participants.key, "")), _bare(row.get(participants.session, "")))
+            if not key[0]:
+                continue
+            if any(cell.strip() for cell in cells[len(header) :]):
+                problem = f"{where}: {len(cells)} cells for {len(header)} columns"
+                findings.append(Finding("SHEET_ROW", problem, "Remove what is too much."))
+            elif key in rows:
+                problem = f"{where}: {' '.join(filter(None, key))!r} is already on line {line_of[key]}"
+                remedy = (
+                    "Leave one row" if participants.session else "Name the column of the session in the layout file"
+                )
+                findings.append(Finding("SHEET_ROW", problem, remedy + "."))
+            rows[key], line_of[key] = row, reader.line_num
+    except csv.Error as error:
+        raise _unreadable(path, f"{error}, line {reader.line_num}") from None
+    if findings:
+        raise ConversionError(findings)
+    return rows, columns
+
+
+def _columns(path: Path, participants: Participants, header: Sequence[str], images: set[str]) -> list[str]:
+    """The columns to carry along."""
+    meant = [name for name in (participants.key, participants.session, participants.site) if name]
+    columns = list(participants.columns) or [name for name in header if name and name not in meant]
+    problems = []
+    for name in dict.fromkeys([*meant, *columns]):
+        if header.count(name) != 1:
+            problems.append((f"{'no' if name not in header else 'more than one'} column {name}", ""))
+    for name in columns:
+        if _TABLE_COLUMN.fullmatch(name) or name in images:
+            remedy = "Name those to carry along (columns: in the layout file), or rename it."
+            problems.append((f"the column {name} would be taken for one of the case table", remedy))
+    if problems:
+        found = f"Its columns are {', '.join(filter(None, header)) or 'none'}."
+        raise ConversionError(
+            [Finding("SHEET_COLUMNS", f"{path}, line 1: {problem}", remedy or found) for problem, remedy in problems]
+        )
+    return columns
+
+
+def _text(path: Path) -> str:
+    """What a spreadsheet saved: UTF-8, UTF-16 ("Unicode text") or the Windows code page of western Europe."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error.strerror or str(error)) from None
+    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        raise _unreadable(path, "it is a workbook", "Save the sheet as CSV (UTF-8).")
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _unreadable(path: Path, problem: str, remedy: str = "") -> ConversionError:
+    remedy = remedy or "It is looked for beside the layout file, then in the source folder."
+    return stop("SHEET_UNREADABLE", f"cannot read the sheet {path}: {problem}", remedy)
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"^(sub|ses)-", "", name.strip())
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -1,0 +1,61 @@
+"""Where a dataset goes: a folder that nnU-Net can tell from all others."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from dataset_conversion.errors import Finding, stop
+
+
+def raw_folder_or_environment(raw_folder: Path | None) -> Path:
+    """The given folder, or the one that nnU-Net's environment variable names.
+
+    Raises:
+        ConversionError: NO_RAW_FOLDER.
+    """
+    if raw_folder is not None:
+        return Path(raw_folder)
+    if not os.environ.get("nnUNet_raw"):
+        remedy = "Run: export nnUNet_raw=/path/to/nnUNet_raw (or give the folder)."
+        raise stop("NO_RAW_FOLDER", "the environment variable nnUNet_raw is not set", remedy)
+    return Path(os.environ["nnUNet_raw"])
+
+
+def name_problems(dataset_id: int, name: str) -> list[str]:
+    problems = []
+    if not 1 <= dataset_id <= 999:
+        problems.append(f"the dataset id is {dataset_id}; nnU-Net's go from 1 to 999")
+    # nnU-Net joins trainer, plans and configuration with a double underscore, and takes names apart there.
+    if not re.fullmatch(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*", name):
+        problems.append(f"the name is {name!r}; use letters and digits, with single - or _ between them")
+    return problems
+
+
+def new_dataset(raw_folder: Path, dataset_id: int, name: str) -> Path:
+    """The folder to make, which does not exist yet and whose id is free.
+
+    Raises:
+        ConversionError: TARGET_EXISTS or ID_TAKEN.
+    """
+    target = raw_folder / f"Dataset{dataset_id:03d}_{name}"
+    if os.path.lexists(target):
+        raise stop("TARGET_EXISTS", f"{target} exists already", "Delete it yourself, or choose another dataset id.")
+    places = {raw_folder}
+    places |= {Path(os.environ[key]) for key in ("nnUNet_preprocessed", "nnUNet_results") if os.environ.get(key)}
+    for place in sorted(places):
+        for other in sorted(place.glob(f"Dataset{dataset_id:03d}*")):
+            if other.name != target.name:
+                problem = f"dataset id {dataset_id} is taken by {other}; nnU-Net refuses two datasets with one id"
+                raise stop("ID_TAKEN", problem, "Choose another dataset id.")
+    return target
+
+
+def stale_preprocessing(name: str) -> list[Finding]:
+    """nnU-Net's planner stops with a bare assertion where an earlier conversion had other folds."""
+    preprocessed = os.environ.get("nnUNet_preprocessed")
+    if not preprocessed or not (Path(preprocessed) / name / "splits_final.json").exists():
+        return []
+    problem = f"nnUNet_preprocessed/{name} is from an earlier conversion"
+    return [Finding("STALE_PREPROCESSED", problem, "Delete it before you plan again.", severity="warning")]

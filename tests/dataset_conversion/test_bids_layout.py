@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset_conversion.entities import BidsName
+from dataset_conversion.errors import ConversionError
+from dataset_conversion.layouts import Scan
+from dataset_conversion.layouts.bids import find
+from dataset_conversion.layouts.named_files import NamedFile, choose, image_name
+from dataset_conversion.layouts.walk import walk
+
+TREES = {
+    "BIDS": (
+        "rawdata/sub-01/anat/sub-01_T1w.nii.gz",
+        "rawdata/sub-01/anat/sub-01_FLAIR.nii.gz",
+        "rawdata/derivatives/lesions/sub-01/anat/sub-01_label-lesion_mask.nii.gz",
+    ),
+    "core_convertToBIDS": (
+        "rawdata/sub-01/anat/sub-01_acq-T1w.nii.gz",
+        "rawdata/sub-01/anat/sub-01_acq-FLAIR.nii.gz",
+        "derivatives/sub-01/seg/sub-01_acq-FLAIR_seg.nii.gz",
+    ),
+    "StrokeSeg-Toolkit": (
+        "preprocessed/sub-01/anat/sub-01_T1w.nii.gz",
+        "preprocessed/sub-01/anat/sub-01_FLAIR.nii.gz",
+        "derivatives/sub-01/seg/sub-01_seg.nii.gz",
+    ),
+    "words without a key": (
+        "sub-01/anat/sub-01_t1.nii",
+        "sub-01/anat/sub-01_flair.nii",
+        "sub-01/anat/sub-01_T1w_label-lesion_roi.nii",
+    ),
+}
+
+
+def make(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def codes(found: Scan) -> list[str]:
+    return [finding.code for finding in found.findings]
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_image_and_mask_are_found_in_each_kind_of_tree(tmp_path: Path, tree: str) -> None:
+    found = find(make(tmp_path / "étude AVC", *TREES[tree]))
+    assert not found.findings
+    (case,) = found.cases
+    assert (case.case, case.subject, case.session, case.split) == ("sub-01", "sub-01", "", "train")
+    t1w, flair, mask = TREES[tree]
+    assert list(case.images.items()) == [("T1w", t1w), ("FLAIR", flair)]
+    assert case.masks == (mask,)
+
+
+def test_channels_are_t1w_then_flair_then_the_others_and_every_case_has_all_of_them(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1/sub-1_DWI.nii", "sub-1/sub-1_flair.nii", "sub-1/sub-1_ADC.nii", "sub-1/sub-1_seg.nii")
+    make(tmp_path, "sub-2/sub-2_T1W.nii", "sub-2/sub-2_seg.nii")
+    first, second = find(tmp_path).cases
+    assert list(first.images) == list(second.images) == ["T1w", "FLAIR", "ADC", "DWI"]
+    assert second.images["FLAIR"] == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mask", "seg", "dseg", "roi", "lesion", "label-lesion_mask", "desc-lesion_probseg", "label-stroke_dseg"),
+        *("desc-T1_mask", "acq-T1w_seg", "desc-rater1_seg", "FLAIR_seg", "lesion_mask", "label-lesion_desc-brain_mask"),
+        "space-orig_label-L_desc-T1lesion_mask",
+    ],
+)
+def test_these_are_lesion_masks(tmp_path: Path, name: str) -> None:
+    found = find(make(tmp_path, "sub-1_T1w.nii.gz", f"sub-1_{name}.nii.gz"))
+    assert not found.findings
+    assert found.cases[0].masks == (f"sub-1_{name}.nii.gz",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "desc-brain_mask",
+            "label-brain_seg",
+            "label-GM_probseg",
+            "label-WM_mask",
+            "desc-aseg_dseg",
+            "label-WMH_mask",
+        ),
+        *("T1w_brain_mask", "desc-brainmask_mask", "label-CSF_dseg", "bold", "desc-ventricles_mask"),
+    ],
+)
+def test_these_are_not_lesion_masks(tmp_path: Path, name: str) -> None:
+    make(tmp_path, "sub-1_T1w.nii.gz", "sub-1_label-lesion_mask.nii.gz", f"sub-1_{name}.nii.gz")
+    found = find(tmp_path)
+    assert found.cases[0].masks == ("sub-1_label-lesion_mask.nii.gz",)
+    assert codes(found) in ([], ["NAME_NOT_BIDS"])
+
+
+def test_a_segmentation_that_may_be_of_tissue_yields_to_a_lesion_mask(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii.gz", "derivatives/fmriprep/sub-1_dseg.nii.gz", "sub-1_label-lesion_mask.nii.gz")
+    assert find(tmp_path).cases[0].masks == ("sub-1_label-lesion_mask.nii.gz",)
+
+
+def test_cases_without_a_mask_are_for_test_with_one_warning_for_all(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii", "sub-1_seg.nii", *(f"sub-{i}_T1w.nii" for i in range(2, 7)))
+    found = find(tmp_path)
+    assert [case.split for case in found.cases] == ["train", *["test"] * 5]
+    (finding,) = found.findings
+    assert (finding.code, finding.severity) == ("UNLABELLED", "warning")
+    assert finding.problem.startswith("5 cases")
+    assert "sub-2, sub-3, sub-4, …" in finding.problem
+
+
+def test_folders_and_participants_say_the_part_before_a_missing_mask_does(tmp_path: Path) -> None:
+    make(tmp_path, "train/sub-1/sub-1_T1w.nii", "test/sub-2/sub-2_T1w.nii", "test/sub-2/sub-2_seg.nii")
+    make(tmp_path, "sub-3/sub-3_T1w.nii", "sub-4/sub-4_T1w.nii", "sub-4/sub-4_seg.nii")
+    (tmp_path / "participants.tsv").write_text("participant_id\tsplit\nsub-3\ttrain\nsub-4\tTest\n")
+    found = find(tmp_path)
+    assert [case.split for case in found.cases] == ["train", "test", "train", "test"]
+    assert [(finding.code, finding.case) for finding in found.findings] == [
+        ("MISSING_MASK", "sub-1"),
+        ("MISSING_MASK", "sub-3"),
+    ]
+
+
+def test_participants_give_the_site_and_what_else_they_say(tmp_path: Path) -> None:
+    make(tmp_path, "sub-01_T1w.nii", "sub-01_seg.nii", "sub-02_T1w.nii", "sub-02_seg.nii")
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\tsite\nsub-01\t071\tLorient\nsub-02\tn/a\tn/a\n")
+    first, second = find(tmp_path).cases
+    assert (first.site, first.metadata) == ("Lorient", {"age": "071"})
+    assert (second.site, second.metadata) == ("", {"age": "n/a"})
+
+
+@pytest.mark.parametrize(("key", "values"), [("run", ("1", "2")), ("acq", ("mprage", "tse")), ("rec", ("a", "b"))])
+def test_two_images_of_one_kind_are_an_error_until_one_is_chosen(
+    tmp_path: Path, key: str, values: tuple[str, str]
+) -> None:
+    one, other = values
+    make(tmp_path, f"sub-1_{key}-{one}_T1w.nii", f"sub-1_{key}-{other}_T1w.nii", "sub-1_FLAIR.nii", "sub-1_seg.nii")
+    make(tmp_path, "sub-2_T1w.nii", "sub-2_FLAIR.nii", "sub-2_seg.nii")
+    found = find(tmp_path)
+    assert [(finding.code, finding.case) for finding in found.findings] == [("AMBIGUOUS_IMAGE", "sub-1")]
+    assert f"--entity {key}-{one} or --entity {key}-{other}" in found.findings[0].remedy
+    assert [path for _, path in found.findings[0].files] == [f"sub-1_{key}-{value}_T1w.nii" for value in values]
+    chosen = find(tmp_path, {key: other})
+    assert not chosen.findings
+    assert chosen.cases[0].images == {"T1w": f"sub-1_{key}-{other}_T1w.nii", "FLAIR": "sub-1_FLAIR.nii"}
+    assert chosen.cases[1].images == {"T1w": "sub-2_T1w.nii", "FLAIR": "sub-2_FLAIR.nii"}
+
+
+def test_a_case_that_has_only_another_run_than_the_one_asked_for_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_run-1_T1w.nii", "sub-1_seg.nii", "sub-2_run-2_T1w.nii", "sub-2_seg.nii")
+    found = find(tmp_path, {"run": "1"})
+    assert [(finding.code, finding.case) for finding in found.findings] == [("MISSING_IMAGE", "sub-2")]
+
+
+def test_masks_on_two_images_are_an_error_until_one_is_chosen(tmp_path: Path) -> None:
+    make(tmp_path, *(f"sub-1_acq-{name}.nii" for name in ("T1w", "FLAIR", "T1w_seg", "FLAIR_seg")))
+    found = find(tmp_path)
+    assert codes(found) == ["AMBIGUOUS_MASK"]
+    assert found.cases[0].masks == ()
+    assert "--entity acq-FLAIR or --entity acq-T1w" in found.findings[0].remedy
+    chosen = find(tmp_path, {"acq": "flair"})
+    assert not chosen.findings
+    assert chosen.cases[0].masks == ("sub-1_acq-FLAIR_seg.nii",)
+    assert chosen.cases[0].images == {"T1w": "sub-1_acq-T1w.nii", "FLAIR": "sub-1_acq-FLAIR.nii"}
+
+
+def test_two_copies_that_no_entity_tells_apart_are_an_error(tmp_path: Path) -> None:
+    make(tmp_path, "a/sub-1_T1w.nii.gz", "b/sub-1_T1w.nii.gz", "sub-1_seg.nii.gz")
+    (finding,) = find(tmp_path).findings
+    assert finding.code == "AMBIGUOUS_IMAGE"
+    assert finding.remedy.startswith("Leave one of them in the folder")
+
+
+def test_derivatives_in_template_space_are_not_taken_for_raw_images(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1/sub-1_T1w.nii", "derivatives/sub-1/sub-1_space-MNI152NLin6Asym_T1w.nii")
+    make(tmp_path, "derivatives/sub-1/sub-1_label-lesion_mask.nii")
+    found = find(tmp_path)
+    assert not found.findings
+    assert found.cases[0].images == {"T1w": "sub-1/sub-1_T1w.nii"}
+    with pytest.raises(ConversionError, match="UNKNOWN_ENTITY"):
+        find(tmp_path, {"space": "Talairach"})
+    assert codes(find(tmp_path, {"space": "MNI152NLin6Asym"})) == ["MISSING_MASK"]
+
+
+def test_a_mask_in_another_format_is_missing_and_shown(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii.gz", "sub-1_seg.mgz", "sub-1_seg.json")
+    (finding,) = find(tmp_path).findings
+    assert (finding.code, finding.files[-1]) == ("MISSING_MASK", ("not used", "sub-1_seg.mgz"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"), [("Test", "test"), ("Test_Set", "test"), ("stroke_test", "train"), ("test-retest", "train")]
+)
+def test_only_a_folder_that_is_called_after_a_part_says_the_part(tmp_path: Path, folder: str, split: str) -> None:
+    make(tmp_path / folder, "sub-1_T1w.nii", "sub-1_seg.nii")
+    assert [case.split for source in (tmp_path, tmp_path / folder) for case in find(source).cases] == [split] * 2
+
+
+def test_without_a_mask_images_in_two_spaces_are_an_error(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii", "sub-1_space-MNI152NLin6Asym_T1w.nii")
+    assert codes(find(tmp_path)) == ["AMBIGUOUS_IMAGE", "UNLABELLED"]
+
+
+def test_an_image_registered_to_the_t1w_goes_with_a_mask_in_its_space(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii", "sub-1_FLAIR.nii", "sub-1_space-T1w_FLAIR.nii", "sub-1_space-T1w_lesion.nii")
+    found = find(tmp_path)
+    assert not found.findings
+    assert found.cases[0].images == {"T1w": "sub-1_T1w.nii", "FLAIR": "sub-1_space-T1w_FLAIR.nii"}
+
+
+def test_an_image_registered_away_does_not_take_the_place_of_the_raw_one(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii", "sub-1_space-FLAIR_T1w.nii", "sub-1_space-T1w_lesion.nii")
+    found = find(tmp_path)
+    assert not found.findings
+    assert found.cases[0].images == {"T1w": "sub-1_T1w.nii"}
+
+
+def test_an_image_that_is_not_in_the_space_of_the_mask_counts_as_missing_with_a_warning(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_space-MNI152_T1w.nii", "sub-1_FLAIR.nii", "sub-1_space-MNI152_seg.nii")
+    found = find(tmp_path)
+    assert found.cases[0].images == {"T1w": "sub-1_space-MNI152_T1w.nii", "FLAIR": ""}
+    assert [(finding.code, finding.severity) for finding in found.findings] == [("PAIR_MISMATCH", "warning")]
+
+
+def test_a_mask_of_another_run_than_the_image_is_an_error(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_run-2_T1w.nii", "sub-1_run-1_seg.nii")
+    assert codes(find(tmp_path)) == ["PAIR_MISMATCH"]
+
+
+def test_subjects_with_and_without_sessions_keep_their_names(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1/ses-M3/sub-1_ses-M3_T1w.nii", "sub-1/ses-M3/sub-1_ses-M3_seg.nii")
+    make(tmp_path, "sub-CHU-2/sub-CHU-2_T1w.nii", "sub-CHU-2/sub-CHU-2_seg.nii")
+    assert [case.case for case in find(tmp_path).cases] == ["sub-1_ses-M3", "sub-CHU-2"]
+
+
+def test_a_subject_s_name_is_never_cut_at_an_underscore(tmp_path: Path) -> None:
+    make(tmp_path, *(f"sub-AVC_{i}_{suffix}.nii" for i in ("011", "012") for suffix in ("T1w", "seg")))
+    make(tmp_path, "sub-1_T1w.nii", "sub-1_seg.nii")
+    found = find(tmp_path)
+    assert [case.case for case in found.cases] == ["sub-1"]
+    assert codes(found) == ["NAME_NOT_BIDS"]
+    assert found.findings[0].problem.startswith("4 ")
+
+
+def test_a_mask_that_lost_its_session_is_an_error_and_never_paired_by_chance(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_ses-1_T1w.nii", "sub-1_ses-2_T1w.nii", "derivatives/sub-1_seg.nii")
+    found = find(tmp_path)
+    assert ("MISSING_IMAGE", "sub-1") in [(finding.code, finding.case) for finding in found.findings]
+    assert all(not (case.masks and any(case.images.values())) for case in found.cases)
+
+
+def test_a_folder_of_dicom_files_is_sent_to_dcm2niix(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="dcm2niix"):
+        find(make(tmp_path, "sub-01/scan1/IM0001.dcm"))
+
+
+def test_the_source_is_only_read(tmp_path: Path) -> None:
+    make(tmp_path, *TREES["BIDS"])
+    before = walk(tmp_path)
+    folders = [path for path in (tmp_path, *tmp_path.rglob("*")) if path.is_dir()]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert not find(tmp_path).findings
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+    assert walk(tmp_path) == before
+
+
+@given(st.sampled_from(["t1", "T1", "t1W", "T1w", "flair", "FLAIR", "Flair", "dwi", "swi", "ct"]))
+def test_spellings_of_an_image_have_one_name(text: str) -> None:
+    assert image_name(image_name(text)) == image_name(text) != ""
+    assert image_name(text.upper()) == image_name(text.lower())
+
+
+ENTITIES = st.dictionaries(st.sampled_from(["run", "desc", "space"]), st.sampled_from(["1", "2", "orig"]))
+
+
+@given(st.lists(ENTITIES, max_size=6), ENTITIES)
+def test_choosing_keeps_order_adds_nothing_and_takes_no_file_with_another_value_beside_a_right_one(
+    names: list[dict[str, str]], wanted: dict[str, str]
+) -> None:
+    files = [NamedFile(PurePosixPath(str(i)), BidsName(name, "T1w", ".nii"), "T1w") for i, name in enumerate(names)]
+    chosen = choose(files, wanted, files)
+    assert [file for file in files if file in chosen] == chosen
+    for key, value in wanted.items():
+        if any(file.value(key) == value for file in chosen):
+            assert all(file.value(key) == value for file in chosen)
+    assert choose(chosen, wanted, files) == chosen
