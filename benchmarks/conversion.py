@@ -3,7 +3,7 @@
     python benchmarks/conversion.py PHANTOM/ATLAS_2 [--rounds 3] [--jobs 2] [--json FILE]
 
 PHANTOM is made by `nnunet-transformers phantom PHANTOM --subjects 60`. Five ways take turns on the same cases, whose
-files are in the page cache:
+files are in the page cache, each in a process of its own:
 
     naive      nibabel: load, get_fdata, save, image by image, as most scripts do
     inflate    inflate each file, check its CRC, hash it; nothing is looked at and nothing written
@@ -20,14 +20,14 @@ import argparse
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import resource
-import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import nibabel as nib
@@ -38,6 +38,9 @@ from tqdm import tqdm
 
 from dataset_conversion import nifti
 from dataset_conversion.convert import convert
+from dataset_conversion.memory import keep_freed_memory
+
+WAYS = ("naive", "inflate", "convert", "quick", "rewrite")
 
 
 def files_of(source: Path) -> list[Path]:
@@ -77,11 +80,35 @@ def flipped_copy(source: Path, destination: Path) -> None:
         nifti.write(target, volume.data[::-1], nifti.grid_header(affine, volume.header.code))
 
 
-def timed(run: Callable[[Path], None]) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        run(Path(folder))
-        return time.perf_counter() - start
+def run_way(way: str, source: str, turned: str, out: str, jobs: int) -> None:
+    """One way, in the process that is given to it."""
+    if way == "naive":
+        naive(Path(source), Path(out))
+    elif way == "inflate":
+        inflate(Path(source), jobs)
+    else:
+        keep_freed_memory()  # as the command does
+        converted(Path(turned if way == "rewrite" else source), Path(out), jobs, quick=way == "quick")
+
+
+def timed(way: str, source: Path, turned: Path, jobs: int) -> tuple[float, float]:
+    """Seconds and peak MiB of one way in a process of its own, without its start."""
+    reader, writer = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    with tempfile.TemporaryDirectory() as out:
+        arguments = (writer, way, str(source), str(turned), out, jobs)
+        process = multiprocessing.get_context("spawn").Process(target=_measure, args=arguments)
+        process.start()
+        writer.close()
+        result = reader.recv()
+        process.join()
+    return result
+
+
+def _measure(writer: Connection, way: str, source: str, turned: str, out: str, jobs: int) -> None:
+    start = time.perf_counter()
+    run_way(way, source, turned, out, jobs)
+    seconds = time.perf_counter() - start
+    writer.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 def main() -> None:
@@ -93,39 +120,32 @@ def main() -> None:
     arguments = parser.parse_args()
     source, jobs = arguments.source, arguments.jobs
     n_cases = len(list(source.rglob("*_T1w.nii.gz")))
-
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    peaks: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory(dir=source.parent) as folder:
         turned = Path(folder) / "ATLAS_2"
         flipped_copy(source, turned)
-        ways: dict[str, Callable[[Path], None]] = {
-            "naive": lambda out: naive(source, out),
-            "inflate": lambda out: inflate(source, jobs),
-            "convert": lambda out: converted(source, out, jobs),
-            "quick": lambda out: converted(source, out, jobs, quick=True),
-            "rewrite": lambda out: converted(turned, out, jobs),
-        }
         inflate(source, jobs)  # into the page cache
-        times: dict[str, list[float]] = {name: [] for name in ways}
         for _ in tqdm(range(arguments.rounds), unit="round", disable=None):
-            for name, run in ways.items():
-                times[name].append(timed(run))
-        shutil.rmtree(turned)
+            for way in WAYS:
+                seconds, peak = timed(way, source, turned, jobs)
+                times[way].append(seconds)
+                peaks[way].append(peak)
 
-    def ratio(slow: str, fast: str) -> float:
-        return paired_ratio(times[slow], times[fast])
-
-    seconds = {name: statistics.median(values) for name, values in times.items()}
+    medians = {way: statistics.median(values) for way, values in times.items()}
+    ratios = {way: paired_ratio(times["naive"], times[way]) for way in WAYS}
+    over_inflate = paired_ratio(times["convert"], times["inflate"])
     result = provenance(torch.device("cpu"), jobs) | {
         "cases": n_cases,
-        "seconds": seconds,
-        "times as fast as naive": {name: ratio("naive", name) for name in ("convert", "quick", "rewrite")},
-        "convert over inflate": ratio("convert", "inflate"),
-        "peak MiB of the process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "seconds": medians,
+        "times as fast as naive": ratios,
+        "convert over inflate": over_inflate,
+        "peak MiB": {way: max(values) for way, values in peaks.items()},
     }
-    for name, value in seconds.items():
-        print(f"{name:8} {value:8.2f} s  {1000 * value / n_cases:7.1f} ms per case  {ratio('naive', name):6.1f}x")
-    print(f"convert takes {result['convert over inflate']:.2f} times as long as inflate")
-    print(f"peak memory {result['peak MiB of the process']:.0f} MiB")
+    for way, seconds in medians.items():
+        per_case = 1000 * seconds / n_cases
+        print(f"{way:8} {seconds:7.2f} s  {per_case:6.1f} ms per case  {ratios[way]:5.1f}x  {max(peaks[way]):5.0f} MiB")
+    print(f"convert takes {over_inflate:.2f} times as long as inflate")
     if arguments.json:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n")
 

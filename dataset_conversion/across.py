@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +17,6 @@ from dataset_conversion.errors import Finding
 from dataset_conversion.geometry import orthonormal, to_ras
 from dataset_conversion.readings import sorted_shape
 
-_SAME_TOTAL = 1e-6  # of float64 sums over the same values in another order
 _EXTRACTED, _WHOLE = 0.7, 0.55  # share of voxels that are 0 with the brain alone, and with the head
 
 
@@ -27,7 +24,6 @@ class _File(NamedTuple):
     role: str
     case: Case
     path: str
-    total: float
 
 
 def across_cases(checked: Sequence[CheckedCase], source: Path, allow: frozenset[str] = frozenset()) -> list[Finding]:
@@ -50,7 +46,7 @@ def _finding(
 def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: frozenset[str]) -> list[Finding]:
     """Files with the same voxels, whatever their orientation and header.
 
-    Extremes, sum and number of lesion voxels tell nearly all of them apart; only the others are read again.
+    Extremes and counts of voxels tell nearly all of them apart; only the others are read again.
     """
     alike: dict[Hashable, list[_File]] = defaultdict(list)
     for one in checked:
@@ -59,24 +55,15 @@ def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: frozenset[s
         shape, case = sorted_shape(one.content.shape), one.case
         paths = {file.role: file.sources[0][0] for file in one.content.images}
         for role, each in one.content.statistics:
-            alike[role, shape, each.lowest, each.highest].append(_File(role, case, paths[role], each.total))
+            alike[role, shape, each.lowest, each.highest, each.upper].append(_File(role, case, paths[role]))
         lesion = one.content.lesion
         if lesion and lesion.voxels and one.content.mask and len(one.content.mask.sources) == 1:
-            alike["mask", shape, lesion.voxels].append(_File("mask", case, one.content.mask.sources[0][0], 0))
+            alike["mask", shape, lesion.voxels].append(_File("mask", case, one.content.mask.sources[0][0]))
     same: dict[tuple[str, str], list[_File]] = defaultdict(list)
     for files in alike.values():
-        for file in _close(files):
+        for file in files if len(files) > 1 else ():
             same[file.role, _digest(source / file.path, file.role)].append(file)
     return [_duplicate(files, allow) for files in same.values() if len(files) > 1]
-
-
-def _close(files: list[_File]) -> list[_File]:
-    """Those whose sum is that of another one, but for rounding."""
-    files = sorted(files, key=lambda file: (file.total, file.case.case))
-    alike = [math.isclose(a.total, b.total, rel_tol=_SAME_TOTAL) for a, b in pairwise(files)]
-    return [
-        file for file, before, after in zip(files, [False, *alike], [*alike, False], strict=True) if before or after
-    ]
 
 
 def _duplicate(files: Sequence[_File], allow: frozenset[str]) -> Finding:

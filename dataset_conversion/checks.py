@@ -361,7 +361,9 @@ def _fitted(found: Findings, other: Reading, fixed: Reading) -> Reading:
 def _note_lesion_outside(found: Findings, image: Reading, mask: Reading) -> None:
     if image.voxels is None or mask.voxels is None or mask.lesion is None:
         return
-    blank = np.count_nonzero(np.logical_and(mask.voxels, image.voxels == 0))
+    slices = np.flatnonzero(mask.voxels.max(axis=(0, 1)))
+    around = np.s_[:, :, slices[0] : slices[-1] + 1]
+    blank = np.count_nonzero(np.logical_and(mask.voxels[around], image.voxels[around] == 0))
     if 2 * blank > mask.lesion.voxels:
         problem = (
             f"{100 * blank / mask.lesion.voxels:.0f} % of the lesion lies where the {name_of(image.file.role)} is 0"

@@ -231,7 +231,9 @@ def _common(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _convert(arguments: argparse.Namespace) -> int:
     from dataset_conversion.convert import convert
+    from dataset_conversion.memory import keep_freed_memory
 
+    keep_freed_memory()
     return _show(
         convert(
             arguments.source,
@@ -249,8 +251,10 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 
 def _merge(arguments: argparse.Namespace) -> int:
+    from dataset_conversion.memory import keep_freed_memory
     from dataset_conversion.merge import merge
 
+    keep_freed_memory()
     return _show(merge(arguments.first, arguments.second, overlap=arguments.overlap, **_common(arguments)))
 
 

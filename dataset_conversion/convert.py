@@ -35,7 +35,7 @@ from dataset_conversion.errors import ConversionError, Finding, stop
 from dataset_conversion.fold_lists import Missing, read_fold_list
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
-from dataset_conversion.qc import montage, occupancy
+from dataset_conversion.qc import coarse, montage, occupancy
 from dataset_conversion.records import Record, Records
 from dataset_conversion.selection import Exclusion, Selection, select, without_missing
 from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
@@ -284,11 +284,12 @@ class _Job:
         write_case(checked, voxels, self.source, staging, self.link)
         images = {role: image.voxels for role, image in voxels.images.items() if image.voxels is not None}
         mask = voxels.mask.voxels if voxels.mask else None
+        cells = coarse(mask) if mask is not None else None
         assert checked.content is not None
         return Record(
             checked,
-            montage(images, mask, checked.content.spacing) if self.pictures and images else None,
-            occupancy(mask) if mask is not None else None,
+            montage(images, mask, checked.content.spacing, cells) if self.pictures and images else None,
+            occupancy(cells) if cells is not None else None,
         )
 
     def _what_records_depend_on(self) -> dict[str, object]:

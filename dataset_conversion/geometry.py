@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import nibabel as nib
@@ -35,7 +36,7 @@ def orthonormal(affine: Affine) -> Affine:
 
 def orientation(affine: Affine) -> str:
     """Where i, j, k point, as in "RAS" or "LPI"."""
-    return "".join(nib.aff2axcodes(affine))
+    return "".join(nib.orientations.ornt2axcodes(_axes(affine)))
 
 
 def to_ras(data: npt.NDArray[Any], affine: Affine) -> tuple[npt.NDArray[Any], Affine]:
@@ -48,15 +49,27 @@ def to_ras(data: npt.NDArray[Any], affine: Affine) -> tuple[npt.NDArray[Any], Af
     Returns:
         A view of the same voxels, and the grid they now lie on.
     """
-    axes = nib.io_orientation(affine)
+    axes = _axes(affine)
     moved = nib.orientations.inv_ornt_aff(axes, data.shape)
     return nib.apply_orientation(data, axes), affine @ moved
 
 
 def ras_grid(shape: Sequence[int], affine: Affine) -> tuple[tuple[int, ...], Affine]:
     """Shape and affine of a grid after `to_ras`."""
-    axes = nib.io_orientation(affine)
+    axes = _axes(affine)
     turned = [0, 0, 0]
     for size, (axis, _) in zip(shape, axes, strict=True):
         turned[int(axis)] = size
     return tuple(turned), affine @ nib.orientations.inv_ornt_aff(axes, shape)
+
+
+def _axes(affine: Affine) -> npt.NDArray[np.float64]:
+    """nibabel's orientation array; most files of a dataset have one of a few."""
+    return _axes_of(np.ascontiguousarray(affine[:3, :3], dtype=np.float64).tobytes()).copy()
+
+
+@lru_cache(maxsize=1024)
+def _axes_of(matrix: bytes) -> npt.NDArray[np.float64]:
+    affine = np.eye(4)
+    affine[:3, :3] = np.frombuffer(matrix).reshape(3, 3)
+    return nib.io_orientation(affine)

@@ -25,6 +25,7 @@ _GEOMETRY_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("srow_x", "srow_y", "srow_z", "xyzt_units", "pixdim"),
 )
+_TEXT_FIELDS = ("data_type", "db_name", "intent_name", "descrip", "aux_file")
 _MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}  # the codes of NIfTI's xyzt_units: metre, millimetre, micrometre
 _SPACING_LIMITS = (0.01, 100.0)  # mm; beyond, the header is wrong (often its unit), not the scanner
 _GZIP_LEVEL = 1  # ISA-L's: the size of zlib's level 1 in a tenth of its time
@@ -124,9 +125,28 @@ def read_header(path: Path) -> Header:
     return _parse(path, start)
 
 
-def seen_by_simpleitk(path: Path) -> Affine | None:
-    """The grid, as a RAS affine in mm, that nnU-Net's default reader takes from a file; None where it refuses it."""
+def seen_by_simpleitk(path: Path, header: Header) -> Affine | None:
+    """The grid, as a RAS affine in mm, that nnU-Net's default reader takes from a file; None where it refuses it.
+
+    Asked once for all files with the same header, whatever its texts say: in a template's space that is all of them.
+    """
+    without_texts = header.nifti.copy()
+    for name in _TEXT_FIELDS:
+        if name in header.nifti:  # NIfTI-2 has fewer
+            without_texts[name] = b""
+    key = without_texts.binaryblock
+    if key not in _seen:
+        _seen[key] = _ask_simpleitk(path)
+    return _seen[key]
+
+
+_seen: dict[bytes, Affine | None] = {}
+
+
+def _ask_simpleitk(path: Path) -> Affine | None:
     reader = SimpleITK.ImageFileReader()
+    # The one that it would choose itself, after opening the file once for each format it knows.
+    reader.SetImageIO("NiftiImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -166,9 +186,11 @@ def write(path: Path, data: npt.NDArray[Any], grid: nib.Nifti1Header) -> None:
     header.set_slope_inter(1, 0)
     header["magic"] = b"n+1"
     header["vox_offset"] = 352
-    no_extension = bytes(4)
-    # NIfTI stores i fastest: the transpose of a C-ordered array.
-    content = header.binaryblock + no_extension + np.ascontiguousarray(data.T).tobytes()
+    start = header.binaryblock + bytes(4)  # no extension
+    content = bytearray(len(start) + data.nbytes)
+    content[: len(start)] = start
+    # NIfTI stores i fastest: Fortran's order.
+    np.frombuffer(content, data.dtype, data.size, len(start)).reshape(data.shape, order="F")[...] = data
     with path.open("xb") as file:
         file.write(igzip.compress(content, _GZIP_LEVEL, mtime=0))
 

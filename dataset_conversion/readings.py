@@ -5,7 +5,7 @@ What stands here needs one file only; `checks` compares the files of a case.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,6 +27,7 @@ _MAX_VALUES_SHOWN = 8
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _SAMPLE = (slice(None, None, 5),) * 3  # every 125th voxel: enough for shares and numbers of values
 _FEW_VALUES = 16
+_SLAB = 8
 
 
 class RejectedError(Exception):
@@ -88,11 +89,14 @@ class CheckedFile:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of an image's voxels: extremes, sum, and the share of voxels that are 0."""
+    """Of an image's voxels: extremes, how many lie in the upper half between them, and the share of those that are 0.
+
+    The first three are the same for the same voxels in whatever order.
+    """
 
     lowest: float
     highest: float
-    total: float
+    upper: int
     zeros: float
 
 
@@ -141,7 +145,7 @@ def read_image(found: Findings, role: str, source: Path, *, voxels: bool = True)
     if reading.voxels is None:
         return reading
     values, place, name = reading.voxels, reading.file.places[0], name_of(role)
-    lowest, highest = float(values.min()), float(values.max())
+    lowest, highest = _extremes(values)
     # NaN and infinity show in the extremes; what overflows float32, nnU-Net's type, is not finite to it.
     if not max(abs(lowest), abs(highest)) <= _MAX_FLOAT32:
         sound = np.isfinite(values) & (np.abs(values) <= _MAX_FLOAT32)
@@ -149,16 +153,16 @@ def read_image(found: Findings, role: str, source: Path, *, voxels: bool = True)
         found.refuse("NOT_FINITE", f"the {name}: {what}", "Replace them by a sensible value", place)
         values = np.where(sound, values, 0)
         reading = replace(reading, voxels=values).changed("voxels that are not finite become 0")
-        lowest, highest = float(values.min()), float(values.max())
+        lowest, highest = _extremes(values)
     if lowest == highest:
         problem = f"the {name}: all voxels have the value {lowest:g}"
         found.refuse("BLANK_IMAGE", problem, "Export the image again", place)
     sample = values[_SAMPLE]
     zeros = np.count_nonzero(sample == 0) / sample.size
     _note_odd_intensities(found, name, place, lowest, zeros, sample)
-    return replace(
-        reading, statistics=Statistics(lowest, highest, float(values.sum(dtype=np.float64)), round(zeros, 4))
-    )
+    middle = values.dtype.type(lowest / 2 + highest / 2)  # of the voxels' type, or all of them would be cast
+    upper = sum(int(np.count_nonzero(slab > middle)) for slab in _slabs(values))
+    return replace(reading, statistics=Statistics(lowest, highest, upper, round(zeros, 4)))
 
 
 def read_masks(found: Findings, source: Path, empty_masks: str) -> Reading:
@@ -201,7 +205,7 @@ def _read(found: Findings, role: str, source: Path, path: str, voxels: bool) -> 
         problem = f"the {name}: its axes are not quite perpendicular; corners move by {skew:.3f} mm"
         found.warn("AXES_ROUNDED", problem, "No action needed.", place)
     changes = list(header.oddities)
-    seen = nifti.seen_by_simpleitk(source / path)
+    seen = nifti.seen_by_simpleitk(source / path, header)
     if seen is None:
         changes.append("SimpleITK refuses its header")
     elif corner_distance(seen, header.affine, header.shape) > SAME_MM:
@@ -216,6 +220,18 @@ def _read(found: Findings, role: str, source: Path, path: str, voxels: bool) -> 
     file = CheckedFile(role, ((path, volume.sha256 if volume else ""),), tuple(changes))
     data = to_ras(volume.data, straight)[0] if volume else None
     return Reading(file, shape, affine, header, seen, data)
+
+
+def _slabs(values: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """A few slices at a time, which fit into the processor's cache; the whole volume goes through memory each time."""
+    for start in range(0, values.shape[2], _SLAB):
+        yield values[:, :, start : start + _SLAB]
+
+
+def _extremes(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """Lowest and highest; both are NaN where there is one."""
+    extremes = [(slab.min(), slab.max()) for slab in _slabs(values)]
+    return float(np.min(extremes)), float(np.max(extremes))
 
 
 def _note_odd_intensities(
@@ -248,7 +264,8 @@ def _read_mask(found: Findings, source: Path, path: str) -> Reading:
         problem = f"the mask has negative values, down to {lowest:.10g}"
         found.refuse("MASK_NEGATIVE", problem, remedy, place)
     value = highest or lowest
-    if value and np.count_nonzero(values == value) != np.count_nonzero(values):
+    two_values = values.dtype.kind in "iu" and highest - lowest <= 1
+    if value and not two_values and np.count_nonzero(values == value) != np.count_nonzero(values):
         distinct = np.unique(values[values != 0])
         shown = ", ".join(f"{value:.10g}" for value in distinct[:_MAX_VALUES_SHOWN])
         more = f" … {distinct[-1]:.10g}" if len(distinct) > _MAX_VALUES_SHOWN else ""

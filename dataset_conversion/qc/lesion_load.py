@@ -83,9 +83,9 @@ def _pool(
     return np.moveaxis(pooled, 0, axis)
 
 
-def occupancy(mask: npt.NDArray[Any]) -> bytes:
+def occupancy(cells: npt.NDArray[np.bool_]) -> bytes:
     """`coarse` of a mask, packed to a few hundred bytes; equal masks give equal bytes."""
-    return zlib.compress(np.packbits(coarse(mask)).tobytes(), 1)
+    return zlib.compress(np.packbits(cells).tobytes(), 1)
 
 
 def load_map(occupancies: Iterable[bytes]) -> npt.NDArray[np.int32]:

@@ -31,7 +31,12 @@ Grey = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
 
-def montage(images: Mapping[str, npt.NDArray[Any]], mask: npt.NDArray[Any] | None, spacing: Sequence[float]) -> bytes:
+def montage(
+    images: Mapping[str, npt.NDArray[Any]],
+    mask: npt.NDArray[Any] | None,
+    spacing: Sequence[float],
+    cells: npt.NDArray[np.bool_] | None = None,
+) -> bytes:
     """Axial, coronal and sagittal slices side by side, one row per image, as a JPEG of about 20 kB per row.
 
     The planes go through `lesion_slices`, or the middle of the volume where there is no lesion. Sides are as in
@@ -41,6 +46,7 @@ def montage(images: Mapping[str, npt.NDArray[Any]], mask: npt.NDArray[Any] | Non
         images: (i, j, k) each, right, anterior, superior, all of one shape; any real values, also NaN.
         mask: on the same grid; what is not 0 is lesion. None: the case has no mask.
         spacing: mm along i, j, k.
+        cells: `lesion_load.coarse` of the mask, where it is known already.
 
     Returns:
         The bytes of the JPEG file.
@@ -52,7 +58,7 @@ def montage(images: Mapping[str, npt.NDArray[Any]], mask: npt.NDArray[Any] | Non
     if not images or len(shapes) > 1:
         raise ValueError(f"a montage needs images and a mask of one shape, got {sorted(shapes)}")
     shape = shapes.pop()
-    lesion_at = lesion_slices(mask) if mask is not None else None
+    lesion_at = lesion_slices(mask, cells) if mask is not None else None
     at = lesion_at or tuple(size // 2 for size in shape)
     sizes = _panel_sizes(shape, spacing)
     greys = [_to_grey([cut(image, plane, at[ACROSS[plane]]) for plane in PLANES]) for image in images.values()]
@@ -73,15 +79,16 @@ def montage(images: Mapping[str, npt.NDArray[Any]], mask: npt.NDArray[Any] | Non
     return file.getvalue()
 
 
-def lesion_slices(mask: npt.NDArray[Any]) -> Index | None:
+def lesion_slices(mask: npt.NDArray[Any], cells: npt.NDArray[np.bool_] | None = None) -> Index | None:
     """Along each axis the slice with most lesion, within the box around the largest lesion; None for an empty mask.
 
     Lesions are told apart on the cells of `lesion_load.coarse`, so that those a few mm apart count as one.
 
     Args:
         mask: (i, j, k); what is not 0 is lesion.
+        cells: its `lesion_load.coarse`, where it is known already.
     """
-    cells = coarse(mask)
+    cells = coarse(mask) if cells is None else cells
     if not cells.any():
         return None
     occupied = bounding_box(cells)

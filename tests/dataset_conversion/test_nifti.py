@@ -143,7 +143,7 @@ def test_a_written_file_has_one_grid_for_nibabel_and_simpleitk(tmp_path: Path) -
     np.testing.assert_allclose(image.affine, oblique, atol=1e-5)
     np.testing.assert_allclose(image.get_qform(), oblique, atol=1e-3)
     np.testing.assert_array_equal(image.get_fdata(), voxels("a"))
-    seen = nifti.seen_by_simpleitk(path)
+    seen = nifti.seen_by_simpleitk(path, nifti.read_header(path))
     assert seen is not None
     np.testing.assert_allclose(seen, oblique, atol=1e-4)
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path)).T, voxels("a"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dataset_conversion.errors import Finding
 from dataset_conversion.qc.charts import volume_histogram
-from dataset_conversion.qc.lesion_load import occupancy
+from dataset_conversion.qc.lesion_load import coarse, occupancy
 from dataset_conversion.qc.page import QcCase, qc_page
 from dataset_conversion.qc.pictures import montage
 
@@ -76,7 +76,7 @@ def qc_case(number: int = 1, **changes: object) -> QcCase:
         shape=SHAPE,
         spacing=SPACING,
         picture=montage({"T1w": image}, lesion, SPACING),
-        occupancy=occupancy(lesion),
+        occupancy=occupancy(coarse(lesion)),
         grid="20 × 24 × 20",
     )
     return replace(case, **changes)  # type: ignore[arg-type]
@@ -203,7 +203,7 @@ def test_without_pictures_and_masks_the_page_says_so() -> None:
 
 
 def test_empty_masks_are_counted_and_not_drawn() -> None:
-    empty = qc_case(lesion_ml=0.0, occupancy=occupancy(np.zeros(SHAPE, np.uint8)))
+    empty = qc_case(lesion_ml=0.0, occupancy=occupancy(coarse(np.zeros(SHAPE, np.uint8))))
     assert "Not drawn: 1 of 4 masks is empty." in read([empty, *CASES[2:5]]).text
     only_empty = read([empty]).text
     assert "All masks are empty (1)." in only_empty
