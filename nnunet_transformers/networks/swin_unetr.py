@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nnunet_transformers.networks.layers.convolution import ConvSettings, ResidualBlock
 from nnunet_transformers.networks.layers.patch_merging import PatchMerging
 from nnunet_transformers.networks.layers.swin_block import swin_blocks
-from nnunet_transformers.networks.layers.unet_decoder import convolutional_decoder
+from nnunet_transformers.networks.layers.unet_decoder import Parts, convolutional_decoder
 from nnunet_transformers.networks.planned_network import Configuration, Paper, Plan, PlannedNetwork
 from nnunet_transformers.networks.topology import PerAxis, per_stage_and_axis
 
@@ -156,6 +156,7 @@ class SwinUNETR(PlannedNetwork):
             plan.deep_supervision,
             settings,
             partial(ResidualBlock, settings=settings),
+            joins=[Parts() for _ in features[1:]],
         )
 
     @staticmethod

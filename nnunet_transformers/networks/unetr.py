@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nnunet_transformers.networks.layers.convolution import ConvSettings, ResidualBlock
 from nnunet_transformers.networks.layers.position_embedding import LearnedPositionEmbedding
 from nnunet_transformers.networks.layers.transformer_block import TransformerBlock
-from nnunet_transformers.networks.layers.unet_decoder import convolutional_decoder
+from nnunet_transformers.networks.layers.unet_decoder import Parts, convolutional_decoder
 from nnunet_transformers.networks.planned_network import Configuration, Paper, Plan, PlannedNetwork
 from nnunet_transformers.networks.topology import PerAxis, Sizes, Topology, per_stage_and_axis, total_stride
 
@@ -171,6 +171,7 @@ class UNETR(PlannedNetwork):
             plan.deep_supervision,
             settings,
             partial(ResidualBlock, settings=settings),
+            joins=[Parts() for _ in features],
             head_of_deepest=deepest < topology.n_stages - 1,
         )
 

@@ -6,6 +6,7 @@ benchmarks/swin_unetr_vs_monai.py times the whole network with them. On other de
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,6 +31,27 @@ def pointwise_conv(conv: Any, x: Tensor) -> Tensor:
     if isinstance(conv, (nn.Conv2d, nn.Conv3d)) and math.prod(conv.kernel_size) == 1 and _is_channels_last_on_cpu(x):
         return F.linear(x.movedim(1, -1), conv.weight.flatten(1), conv.bias).movedim(-1, 1)
     return conv(x)
+
+
+def conv_of_parts(conv: Any, parts: Sequence[Tensor]) -> Tensor:
+    """A convolution of maps put together along channels, without putting them together.
+
+    A copy as large as all of them would be kept for the backward pass.
+    """
+    if len(parts) == 1 or not isinstance(conv, (nn.Conv2d, nn.Conv3d)):
+        return pointwise_conv(conv, parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1))
+    weights = conv.weight.split([part.shape[1] for part in parts], dim=1)
+    pointwise = math.prod(conv.kernel_size) == 1
+    result = None
+    for part, weight in zip(parts, weights, strict=True):
+        bias = conv.bias if result is None else None
+        if pointwise and _is_channels_last_on_cpu(part):
+            y = F.linear(part.movedim(1, -1), weight.flatten(1), bias).movedim(-1, 1)
+        else:
+            y = conv._conv_forward(part, weight, bias)
+        result = y if result is None else result.add_(y)
+    assert result is not None
+    return result
 
 
 def norm(module: Any, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nnunet_transformers.networks.layers.channels_last import norm, pointwise_conv, to_channels_last
+from nnunet_transformers.networks.layers.channels_last import conv_of_parts, norm, to_channels_last
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class _Projection(nn.Module):
         self.conv = settings.pointwise(in_channels, out_channels, bias=False)
         self.norm = settings.norm(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return norm(self.norm, pointwise_conv(self.conv, x))
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        return norm(self.norm, conv_of_parts(self.conv, parts))
 
 
 class ResidualBlock(nn.Module):
@@ -85,10 +85,11 @@ class ResidualBlock(nn.Module):
         self.projection = _Projection(in_channels, out_channels, settings) if in_channels != out_channels else None
         self.nonlin2 = settings.nonlinearity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, *spatial) to (B, out_channels, *spatial)."""
-        y = self.dropout(to_channels_last(self.conv1(x)))
+    def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """(B, in_channels, *spatial) to (B, out_channels, *spatial); several maps stand for their concatenation."""
+        parts = x if isinstance(x, tuple) else (x,)
+        y = self.dropout(to_channels_last(conv_of_parts(self.conv1, parts)))
         y = self.nonlin1(norm(self.norm1, y))
         y = norm(self.norm2, self.conv2(y))
         # In place, into a map that no backward pass needs: a new one as large costs as much time as the sum.
-        return self.nonlin2(y.add_(x if self.projection is None else self.projection(x)))
+        return self.nonlin2(y.add_(parts[0] if self.projection is None else self.projection(parts)))

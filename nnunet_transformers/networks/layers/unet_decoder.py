@@ -27,6 +27,13 @@ class Concatenation(nn.Module):
         return torch.cat((upsampled, skip), dim=1)
 
 
+class Parts(nn.Module):
+    """Hands both maps, the up-sampled one first, to a block that does without their concatenation."""
+
+    def forward(self, deep: Tensor, upsampled: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        return upsampled, skip
+
+
 class Addition(nn.Module):
     """Joins by adding; both maps have the same width."""
 
