@@ -8,115 +8,24 @@ print(convert(Path("ATLAS_2"), dataset_id=201))
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
-from importlib import metadata
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import get_args
 
-from tqdm import tqdm
-
-from dataset_conversion import case_table, records, report
-from dataset_conversion.across import across_cases
 from dataset_conversion.case_table import Case
-from dataset_conversion.checks import (
-    ALLOWABLE,
-    Align,
-    CheckedCase,
-    CheckOptions,
-    EmptyMasks,
-    check_case,
-    reference_image,
-)
+from dataset_conversion.checks import ALLOWABLE, Align, CheckOptions, EmptyMasks, reference_image
 from dataset_conversion.errors import ConversionError, Finding, stop
-from dataset_conversion.fold_lists import Missing, read_fold_list
+from dataset_conversion.fold_lists import Missing
+from dataset_conversion.job import Conversion, FoldOptions, GroupBy, Job, no_training_case
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
-from dataset_conversion.qc import coarse, montage, occupancy
-from dataset_conversion.records import Record, Records
-from dataset_conversion.selection import Exclusion, Selection, select, without_missing
-from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
-from dataset_conversion.staging import new_folder, partial_folder
-from dataset_conversion.target import name_problems, new_dataset, raw_folder_or_environment, stale_preprocessing
-from dataset_conversion.writing import Link, destinations, write_case
-
-GroupBy = Literal["subject", "site"]
-
-_NOT_KEPT = "told when the data were converted, not kept here: it may quote names of source files"
-
-T = TypeVar("T")
-R = TypeVar("R")
+from dataset_conversion.selection import Selection, select, without_missing
+from dataset_conversion.target import name_problems, new_dataset, raw_folder_or_environment
+from dataset_conversion.writing import Link
 
 # A thread holds one case, about 0.3 GB for a float64 T1 of 197 × 233 × 189 voxels.
 DEFAULT_JOBS = min(4, os.cpu_count() or 1)
-
-
-@dataclass(frozen=True)
-class FoldOptions:
-    """How the training cases are cut into folds.
-
-    Args:
-        number: of folds.
-        seed: another seed gives other folds.
-        group_by: what must not be on two sides of a fold; "site" keeps all cases of a centre together.
-        fold_list: a published assignment, instead of our own.
-        missing: what to do with cases that are not in it.
-    """
-
-    number: int = 5
-    seed: int = 12345
-    group_by: GroupBy = "subject"
-    fold_list: Path | None = None
-    missing: Missing = "error"
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """What `convert` did, or with ``dry_run`` would do."""
-
-    folder: Path
-    written: bool
-    cases: tuple[Case, ...]
-    excluded: tuple[Exclusion, ...]
-    warnings: tuple[Finding, ...]
-    folds: int
-    unchanged_files: int
-    rewritten_files: int
-    incomplete: Conversion | None = None
-    """The dataset of the cases that lack a channel, where one was asked for."""
-
-    @property
-    def n_training(self) -> int:
-        return sum(case.split == "train" for case in self.cases)
-
-    @property
-    def n_test(self) -> int:
-        return len(self.cases) - self.n_training
-
-    def __str__(self) -> str:
-        subjects = len({case.subject for case in self.cases})
-        lines = [
-            f"{self.n_training} training and {self.n_test} test cases of {subjects} subjects, {self.folds} folds",
-            f"{self.unchanged_files} files used as they are, {self.rewritten_files} rewritten",
-        ]
-        if self.excluded:
-            lines.append(f"{len(self.excluded)} cases left out:")
-            lines += [f"  {one.case.case}: {one.reason} [{one.code}]" for one in self.excluded]
-        by_code: dict[str, list[Finding]] = {}
-        for warning in self.warnings:
-            by_code.setdefault(warning.code, []).append(warning)
-        for code, same in by_code.items():
-            first = f"{same[0].case}: {same[0].problem}".removeprefix(": ")
-            more = f", and {len(same) - 1} more (see conversion_report.json)" if len(same) > 1 else ""
-            lines.append(f"Warning: {first}. {same[0].remedy}".rstrip() + f" [{code}]{more}")
-        if self.incomplete:
-            lines += ["", f"Cases that lack a channel, with {', '.join(self.incomplete.cases[0].images)} only:"]
-            lines += [str(self.incomplete), ""]
-        lines.append(str(self.folder) if self.written else f"Dry run: nothing was written; would be {self.folder}")
-        return "\n".join(lines)
 
 
 def scan(source: Path, layout: str | Layout = "atlas") -> Scan:
@@ -204,7 +113,7 @@ def convert(
     cases = found.cases
     second = _second_dataset(found.incomplete, incomplete_dataset_id, raw_folder, name)
     if not any(case.split == "train" for case in cases):
-        raise _no_training_case(found.findings, found.exclusions, source)
+        raise no_training_case(found.findings, found.exclusions, source)
     options = CheckOptions(
         empty_masks=empty_masks,
         allow=frozenset(allow),
@@ -214,7 +123,7 @@ def convert(
         quick=quick,
         clean=pseudonyms is not None,
     )
-    job = _Job(source, chosen, options, fold_options, link, pictures and not quick, skip_bad, jobs, dry_run)
+    job = Job(source, chosen, options, fold_options, link, pictures and not quick, skip_bad, jobs, dry_run)
     result = job.run(target, cases, found.exclusions, found.findings)
     if second:
         rest, second_target = second
@@ -222,253 +131,6 @@ def convert(
         job = replace(job, options=options, fold_options=replace(fold_options, fold_list=None))
         result = replace(result, incomplete=job.run(second_target, rest, (), ()))
     return result
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One dataset to write; `convert` explains the fields."""
-
-    source: Path
-    layout: Layout
-    options: CheckOptions
-    fold_options: FoldOptions
-    link: Link
-    pictures: bool
-    skip_bad: bool
-    jobs: int
-    dry_run: bool
-
-    def run(
-        self, target: Path, cases: Sequence[Case], exclusions: Sequence[Exclusion], findings: Sequence[Finding]
-    ) -> Conversion:
-        bad = {finding.case for finding in findings if finding.severity == "error"}
-        readable = [case for case in cases if case.case not in bad]
-        if self.dry_run:
-            done = _map(self._only_check, readable, self.jobs, "checking")
-            return self._finish(None, target, cases, exclusions, findings, done)
-        try:
-            with new_folder(target, resume=True) as staging:
-                done = self._process(readable, staging)
-                return self._finish(staging, target, cases, exclusions, findings, done)
-        except OSError as error:
-            problem = f"cannot write {target}: {error.strerror or error}"
-            finding = Finding("CANNOT_WRITE", problem, "Check the folder's permissions and the free space.")
-            raise ConversionError([finding], "Nothing was left there.") from None
-        except KeyboardInterrupt:
-            print(f"The same command goes on from here; to give up, delete {partial_folder(target)}", file=sys.stderr)
-            raise
-
-    def _process(self, cases: Sequence[Case], staging: Path) -> list[Record]:
-        """Check and write all cases, but those that an interrupted run has done."""
-        for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-            (staging / folder).mkdir(exist_ok=True)
-        kept = Records(staging, self.source, self._what_records_depend_on())
-
-        def process(case: Case) -> Record:
-            record = kept.load(case)
-            if record is None:
-                record = self._do(case, staging)
-                if record.checked.content:
-                    kept.save(record)
-            return record
-
-        return _map(process, cases, self.jobs, "converting")
-
-    def _only_check(self, case: Case) -> Record:
-        return Record(check_case(case, self.source, self.options)[0])
-
-    def _do(self, case: Case, staging: Path) -> Record:
-        checked, voxels = check_case(case, self.source, self.options)
-        if voxels is None:
-            return Record(checked)
-        write_case(checked, voxels, self.source, staging, self.link)
-        images = {role: image.voxels for role, image in voxels.images.items() if image.voxels is not None}
-        mask = voxels.mask.voxels if voxels.mask else None
-        cells = coarse(mask) if mask is not None else None
-        assert checked.content is not None
-        return Record(
-            checked,
-            montage(images, mask, checked.content.spacing, cells) if self.pictures and images else None,
-            occupancy(cells) if cells is not None else None,
-        )
-
-    def _what_records_depend_on(self) -> dict[str, object]:
-        options = {**asdict(self.options), "allow": sorted(self.options.allow)}
-        version = metadata.version("nnunet-transformers")
-        return {**options, "link": self.link, "pictures": self.pictures, "version": version}
-
-    def _finish(
-        self,
-        staging: Path | None,
-        target: Path,
-        cases: Sequence[Case],
-        exclusions: Sequence[Exclusion],
-        findings: Sequence[Finding],
-        done: Sequence[Record],
-    ) -> Conversion:
-        """Judge what was found, and write all that is about the dataset as a whole."""
-        kept, exclusions, warnings = self._judge(cases, exclusions, findings, [record.checked for record in done])
-        splits, split_warnings = self._folds(kept, exclusions)
-        warnings += split_warnings
-        if staging:
-            names = {one.case.case for one in kept}
-            shown = [record for record in done if record.checked.case.case in names]
-            told, reasons = warnings, exclusions
-            if self.options.clean:
-                told = _without_sources(warnings, findings)
-                reasons = [replace(one, reason=one.code) for one in exclusions]
-                shown = [_without_files(record) for record in shown]
-            texts = self._texts(target.name, kept, reasons, told, splits)
-            page = report.qc_html(target.name, shown, splits, told, reasons, self._facts(kept))
-            _complete(staging, kept, {**texts, "qc.html": page})
-        files = [file for one in kept for file, _ in destinations(one)]
-        return Conversion(
-            folder=target,
-            written=staging is not None,
-            cases=tuple(one.case for one in kept),
-            excluded=tuple(exclusions),
-            warnings=(*warnings, *stale_preprocessing(target.name)),
-            folds=len(splits),
-            unchanged_files=sum(not file.changes for file in files),
-            rewritten_files=sum(bool(file.changes) for file in files),
-        )
-
-    def _judge(
-        self,
-        cases: Sequence[Case],
-        exclusions: Sequence[Exclusion],
-        findings: Sequence[Finding],
-        checked: Sequence[CheckedCase],
-    ) -> tuple[list[CheckedCase], list[Exclusion], list[Finding]]:
-        """The cases to keep, those to leave out, and all warnings; stops with all errors where some may not be left."""
-        everything = [*findings, *(finding for one in checked for finding in one.findings)]
-        errors = sorted((each for each in everything if each.severity == "error"), key=lambda error: error.case)
-        if errors and (not self.skip_bad or any(not error.case for error in errors)):
-            raise ConversionError(errors, _outcome(errors, cases))
-        failed = _exclude_bad(cases, errors)
-        if self.options.empty_masks == "skip":
-            failed += [Exclusion(one.case, "EMPTY_MASK", "the mask is empty") for one in checked if _is_empty(one)]
-        left_out = {one.case.case for one in failed}
-        exclusions = [*exclusions, *failed]
-        kept = [one for one in checked if one.case.case not in left_out]
-        if not any(one.case.split == "train" for one in kept):
-            raise _no_training_case(errors, exclusions, self.source)
-        together = across_cases(kept, self.source, self.options.allow)
-        errors = [each for each in together if each.severity == "error"]
-        if errors:
-            raise ConversionError(errors)
-        warnings = [
-            *(each for each in findings if each.severity == "warning"),
-            *(each for one in kept for each in one.findings),
-            *_known_issues(self.layout, kept),
-            *together,
-        ]
-        return kept, exclusions, warnings
-
-    def _folds(self, kept: Sequence[CheckedCase], exclusions: Sequence[Exclusion]) -> tuple[list[Split], list[Finding]]:
-        """Folds of the training cases; fewer than asked for, with a warning, where there are fewer groups."""
-        asked = self.fold_options
-        members = [
-            Member(one.case.case, one.case.subject, one.content.lesion.ml, one.case.site)
-            for one in kept
-            if one.case.split == "train" and one.content and one.content.lesion
-        ]
-        by_site = asked.group_by == "site"
-        if asked.fold_list:
-            left_out = [name for one in exclusions for name in (one.case.case, one.case.subject)]
-            splits = read_fold_list(asked.fold_list, members, missing=asked.missing, left_out=left_out)
-            leaks = [each for each in check_folds(splits, members, by_site=by_site) if each.code == "SITE_LEAKAGE"]
-            if leaks:
-                raise ConversionError(leaks)
-            return splits, []
-        groups = len(set(centre_groups(members).values())) if by_site else len({member.group for member in members})
-        what = "centre" if by_site else "training subject"
-        possible = min(asked.number, groups)
-        if possible < 2:
-            remedy = 'Train with fold "all".'
-            problem = f"one {what} cannot be split into folds"
-            return [], [Finding("NO_FOLDS", problem, remedy, severity="warning")]
-        warnings = []
-        if possible < asked.number:
-            problem = f"{groups} {what}s make {possible} folds, not {asked.number}"
-            remedy = f"Train folds 0 to {possible - 1} only: beyond, nnU-Net splits at random."
-            warnings.append(Finding("FEWER_FOLDS", problem, remedy, severity="warning"))
-        cut = centre_folds if by_site else grouped_folds
-        return cut(members, possible, asked.seed), warnings
-
-    def _facts(self, kept: Sequence[CheckedCase]) -> dict[str, str]:
-        """The head of the quality-control page."""
-        channels = list(kept[0].case.images)
-        return {
-            "Layout": self.layout.name,
-            "Channels": ", ".join(channels),
-            **({"Grid of the case": self.options.reference} if len(channels) > 1 else {}),
-            "Checks": "headers and masks only (quick)" if self.options.quick else "every file to its last byte",
-        }
-
-    def _texts(
-        self,
-        name: str,
-        kept: Sequence[CheckedCase],
-        exclusions: Sequence[Exclusion],
-        warnings: Sequence[Finding],
-        splits: Sequence[Split],
-    ) -> dict[str, str]:
-        """The files about the dataset, by name."""
-        options = {
-            "dataset": name,
-            "skip_bad": self.skip_bad,
-            **{key: value for key, value in asdict(self.options).items() if key != "allow"},
-            "allow": sorted(self.options.allow),
-            "folds": self.fold_options.number,
-            "seed": self.fold_options.seed,
-            "group_by": self.fold_options.group_by,
-            "fold_list": self.fold_options.fold_list.name if self.fold_options.fold_list else "",
-        }
-        private = self.options.clean
-        channels = list(kept[0].case.images)
-        dataset = report.dataset_json(
-            name.partition("_")[2], self.layout.about, channels, sum(one.case.split == "train" for one in kept)
-        )
-        if self.link == "reference":
-            dataset["dataset"] = report.referenced_files(kept, self.source.resolve())
-        rows = [report.without_sources(one) if private else one.case for one in kept]
-        texts = {
-            "dataset.json": report.to_json(dataset),
-            "cases.tsv": case_table.to_tsv(rows),
-            "conversion_report.json": report.to_json(
-                report.conversion_report(
-                    layout=self.layout.name,
-                    options=options,
-                    checked=kept,
-                    exclusions=exclusions,
-                    warnings=warnings,
-                    link=self.link,
-                    private=private,
-                )
-            ),
-        }
-        if splits:
-            texts["splits_final.json"] = report.to_json(splits)
-        for one in kept:
-            for transform in one.content.transforms if one.content else ():
-                texts[f"transforms/{one.case.case}_{transform.moving}.tfm"] = transform.itk
-        return texts
-
-
-def _complete(staging: Path, kept: Sequence[CheckedCase], texts: Mapping[str, str]) -> None:
-    """Write the texts, and remove what does not belong to the dataset: records, and files of cases left out."""
-    for name, text in texts.items():
-        (staging / name).parent.mkdir(exist_ok=True)
-        (staging / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-    expected = {staging / destination for one in kept for _, destination in destinations(one)}
-    for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-        for path in (staging / folder).iterdir():
-            if path not in expected:
-                path.unlink()
-    if not any((staging / "labelsTs").iterdir()):
-        (staging / "labelsTs").rmdir()
-    shutil.rmtree(staging / records.FOLDER, ignore_errors=True)
 
 
 def _layout(layout: str | Layout) -> Layout:
@@ -554,78 +216,3 @@ def _pseudonymised(keys: Pseudonyms, keep_sites: bool, found: Selection) -> Sele
             *dropped_metadata(everyone),
         ),
     )
-
-
-def _without_sources(warnings: Iterable[Finding], of_scan: Sequence[Finding]) -> list[Finding]:
-    """What may be kept of warnings where names of source files must not be: they and their folders name people."""
-    return [
-        replace(each, problem=_NOT_KEPT, remedy="", files=()) if each in of_scan else replace(each, files=())
-        for each in warnings
-    ]
-
-
-def _without_files(record: Record) -> Record:
-    findings = tuple(replace(each, files=()) for each in record.checked.findings)
-    return replace(record, checked=replace(record.checked, findings=findings))
-
-
-def _no_training_case(findings: Sequence[Finding], exclusions: Sequence[Exclusion], source: Path) -> ConversionError:
-    errors = [finding for finding in findings if finding.severity == "error"]
-    if not errors:
-        remedy = "A training case needs its images and a mask; look at what the scan says."
-        errors = [Finding("NO_TRAINING_CASES", f"no training case is left of those under {source}", remedy)]
-        incomplete = [one for one in exclusions if one.code == "INCOMPLETE"]
-        if incomplete:
-            remedy = "Convert the images that all cases have (--channels T1w)."
-            problem = (
-                f"{len(incomplete)} cases lack an image, such as {incomplete[0].case.case}: {incomplete[0].reason}"
-            )
-            errors.append(Finding("INCOMPLETE", problem, remedy))
-    return ConversionError(errors, "No training case is left. Nothing was written.")
-
-
-def _exclude_bad(cases: Sequence[Case], errors: Sequence[Finding]) -> list[Exclusion]:
-    """One exclusion per case that has errors, naming all of them."""
-    exclusions = []
-    for case in cases:
-        own = [error for error in errors if error.case == case.case]
-        if own:
-            codes = ", ".join(error.code for error in own)
-            exclusions.append(Exclusion(case, codes, "; ".join(error.problem for error in own)))
-    return exclusions
-
-
-def _outcome(errors: Sequence[Finding], cases: Sequence[Case]) -> str:
-    bad = len({error.case for error in errors if error.case})
-    summary = f"{bad} of {len(cases)} cases cannot be converted (--skip-bad leaves them out). " if bad else ""
-    return summary + "Nothing was written."
-
-
-def _is_empty(checked: CheckedCase) -> bool:
-    return checked.content is not None and checked.content.lesion is not None and not checked.content.lesion.voxels
-
-
-def _known_issues(layout: Layout, kept: Sequence[CheckedCase]) -> list[Finding]:
-    return [
-        Finding(
-            *("KNOWN_ISSUE", f"reported of {issue.release}: {issue.problem} ({issue.source})", "Look at it."),
-            case=one.case.case,
-            severity="warning",
-        )
-        for one in kept
-        for issue in layout.known_issues
-        if issue.subject == one.case.subject
-    ]
-
-
-def _map(function: Callable[[T], R], items: Sequence[T], jobs: int, description: str) -> list[R]:
-    """Apply a function in threads with a progress bar; results in the order of the items."""
-    executor = ThreadPoolExecutor(jobs)
-    try:
-        futures = [executor.submit(function, item) for item in items]
-        finished: Iterable[object] = as_completed(futures)
-        for future in tqdm(finished, description, len(futures), unit="case", file=sys.stderr):
-            future.result()
-        return [future.result() for future in futures]
-    finally:
-        executor.shutdown(cancel_futures=True)

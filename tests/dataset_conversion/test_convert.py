@@ -15,7 +15,7 @@ import pytest
 import SimpleITK
 from atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 
-import dataset_conversion.convert as conversion
+import dataset_conversion.job as job
 from dataset_conversion import case_table
 from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError
@@ -334,14 +334,14 @@ def test_a_dry_run_checks_all_and_writes_nothing(tree: AtlasTree, raw: Path) -> 
 
 def fails_at(monkeypatch: pytest.MonkeyPatch, part_of_case: str, failure: BaseException) -> None:
     """Stands in for what cannot be had on demand at one moment."""
-    real = conversion.write_case
+    real = job.write_case
 
     def failing(checked: Any, *rest: Any) -> None:
         real(checked, *rest)
         if part_of_case in checked.case.case:
             raise failure
 
-    monkeypatch.setattr(conversion, "write_case", failing)
+    monkeypatch.setattr(job, "write_case", failing)
 
 
 def test_a_full_disk_leaves_nothing(tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,8 +363,8 @@ def test_after_ctrl_c_the_same_call_goes_on_where_it_was(
     assert os.listdir(raw) == [".Dataset201_ATLAS.partial"]
     assert ".Dataset201_ATLAS.partial" in capsys.readouterr().err
     checked = []
-    real = conversion.check_case
-    monkeypatch.setattr(conversion, "check_case", lambda case, *rest: checked.append(case.subject) or real(case, *rest))
+    real = job.check_case
+    monkeypatch.setattr(job, "check_case", lambda case, *rest: checked.append(case.subject) or real(case, *rest))
     assert content(run(tree).folder) == whole
     assert set(checked) <= {f"sub-{subject}" for subject in SUBJECTS[3:]}
     assert "sub-r009s003" in checked
@@ -388,13 +388,14 @@ def test_what_an_interrupted_run_did_with_other_options_or_files_does_not_count(
 KILLED_WHILE_WRITING = """
 import sys, time
 from pathlib import Path
+import dataset_conversion.job as job
 import dataset_conversion.convert as conversion
-real = conversion.write_case
+real = job.write_case
 def slow(checked, *rest):
     real(checked, *rest)
     print("one case written", flush=True)
     time.sleep(60)
-conversion.write_case = slow
+job.write_case = slow
 conversion.convert(Path(sys.argv[1]), dataset_id=201, jobs=1)
 """
 
