@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset_conversion.geometry import Affine, corner_distance, to_ras
+from dataset_conversion.geometry import Affine, corner_distance, ras_grid
 
 
 class Grid(NamedTuple):
@@ -49,8 +49,7 @@ def same_space_distance(a: Grid, b: Grid) -> float:
 
 
 def _on_ras_axes(grid: Grid) -> Grid:
-    voxels, affine = to_ras(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
-    return Grid(voxels.shape, affine)
+    return Grid(*ras_grid(grid.shape, grid.affine))
 
 
 def _box_corners(grid: Grid) -> Affine:

@@ -5,6 +5,7 @@ SimpleITK counts millimetres towards left, posterior and superior (LPS) and take
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -26,11 +27,10 @@ def to_sitk(data: npt.NDArray[Any], affine: Affine) -> SimpleITK.Image:
         affine: from (i, j, k) to RAS mm; oblique, anisotropic and left-handed grids are fine.
     """
     image = SimpleITK.GetImageFromArray(np.ascontiguousarray(data.T, dtype=_sitk_dtype(data.dtype)))
-    lps = RAS_LPS @ affine
-    spacing = voxel_sizes(lps)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(lps[:3, 3].tolist())
+    origin, spacing, direction = sitk_geometry(affine)
+    image.SetOrigin(origin)
+    image.SetSpacing(spacing)
+    image.SetDirection(direction)
     return image
 
 
@@ -42,7 +42,48 @@ def from_sitk(image: SimpleITK.Image) -> tuple[npt.NDArray[Any], Affine]:
     return SimpleITK.GetArrayFromImage(image).T, RAS_LPS @ lps
 
 
+def sitk_geometry(affine: Affine) -> tuple[list[float], list[float], list[float]]:
+    """Origin (LPS mm), spacing (mm) and direction (row by row) of a grid with this affine to RAS mm."""
+    lps = RAS_LPS @ affine
+    spacing = voxel_sizes(lps)
+    # ITK fails to invert a matrix with numbers near 1e-310, and then sees every point outside the image.
+    direction = (lps[:3, :3] / spacing).round(15)
+    return lps[:3, 3].tolist(), spacing.tolist(), direction.ravel().tolist()
+
+
 def _sitk_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind == "b":
         return np.dtype(np.uint8)
-    return np.dtype(f"{dtype.kind}{min(max(dtype.itemsize, 4) if dtype.kind == 'f' else dtype.itemsize, 8)}")
+    if dtype.kind == "f" and dtype.itemsize not in (4, 8):
+        return np.dtype(np.float64)
+    return dtype.newbyteorder("=")
+
+
+class _OneThread:
+    """While any thread of this process is inside, what ITK starts runs on one thread each.
+
+    A registration adds up numbers in the order in which its threads finish, so that its last digits vary from run to
+    run. The number of threads set for an ``ImageRegistrationMethod`` does not reach its metric; only the default of the
+    process does.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+                SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(self._before)
+
+
+ONE_THREAD = _OneThread()

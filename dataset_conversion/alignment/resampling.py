@@ -9,8 +9,8 @@ import numpy.typing as npt
 import SimpleITK
 
 from dataset_conversion.alignment.grids import Grid
-from dataset_conversion.alignment.itk import RAS_LPS, to_sitk
-from dataset_conversion.geometry import Affine, voxel_sizes
+from dataset_conversion.alignment.itk import sitk_geometry, to_sitk
+from dataset_conversion.geometry import Affine
 
 
 def resample(
@@ -25,7 +25,7 @@ def resample(
 
     Images are interpolated linearly: no value leaves the range of its neighbours, so the zeros around an extracted
     brain stay zeros, which splines and windowed sincs turn into ripples. Nothing is smoothed before a coarser grid is
-    filled, as in FSL and ANTs.
+    filled.
 
     Args:
         data: (i, j, k).
@@ -40,19 +40,19 @@ def resample(
     Returns:
         (i, j, k) of shape ``onto.shape``; the type of ``data`` if ``nearest``, else float32.
     """
-    lps = RAS_LPS @ onto.affine
-    spacing = voxel_sizes(lps)
+    values = data if nearest else data.astype(np.float32, copy=False)
+    origin, spacing, direction = sitk_geometry(onto.affine)
     resampler = SimpleITK.ResampleImageFilter()
     resampler.SetSize(onto.shape)
-    resampler.SetOutputOrigin(lps[:3, 3].tolist())
-    resampler.SetOutputSpacing(spacing.tolist())
-    resampler.SetOutputDirection((lps[:3, :3] / spacing).ravel().tolist())
-    resampler.SetTransform(transform or SimpleITK.Transform(3, SimpleITK.sitkIdentity))
+    resampler.SetOutputOrigin(origin)
+    resampler.SetOutputSpacing(spacing)
+    resampler.SetOutputDirection(direction)
+    if transform is not None:
+        resampler.SetTransform(transform)
     resampler.SetInterpolator(SimpleITK.sitkNearestNeighbor if nearest else SimpleITK.sitkLinear)
-    resampler.SetDefaultPixelValue(0.0 if nearest else _background(data))
-    source = to_sitk(data if nearest else data.astype(np.float32, copy=False), affine)
-    result = SimpleITK.GetArrayFromImage(resampler.Execute(source)).T
-    return result.astype(data.dtype, copy=False) if nearest else result
+    resampler.SetDefaultPixelValue(0.0 if nearest else _background(values))
+    result = SimpleITK.GetArrayFromImage(resampler.Execute(to_sitk(values, affine))).T
+    return result.astype(values.dtype, copy=False)
 
 
 def _background(data: npt.NDArray[Any]) -> float:
