@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from dataset_conversion import nifti
 from dataset_conversion.case_table import Case
@@ -33,6 +36,25 @@ def across_cases(checked: Sequence[CheckedCase], source: Path, allow: frozenset[
         *_in_both_parts([one.case for one in checked], allow),
         *_mixed_extraction(checked),
     ]
+
+
+def image_digests(cases: Sequence[Case], jobs: int) -> dict[str, list[str]]:
+    """Name of each case → digests of its images' voxels, whatever their orientation, header and type.
+
+    Args:
+        cases: with paths that lead to the files from here.
+        jobs: files read at once.
+    """
+
+    def digests(case: Case) -> list[str]:
+        try:
+            return [_digest(Path(path), role) for role, path in case.images.items()]
+        except nifti.BadFileError:
+            return []  # the checks say what is wrong with it
+
+    with ThreadPoolExecutor(jobs) as threads:
+        found = tqdm(threads.map(digests, cases), "looking for scans in both", len(cases), unit="case", file=sys.stderr)
+        return {case.case: each for case, each in zip(cases, found, strict=True)}
 
 
 def _finding(

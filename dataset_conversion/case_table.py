@@ -69,24 +69,28 @@ def write(cases: Sequence[Case], path: Path) -> None:
     path.write_bytes(to_tsv(cases).encode("utf-8", "surrogateescape"))
 
 
-def read(path: Path) -> list[Case]:
+def read(path: Path, encoding: str = "utf-8-sig") -> list[Case]:
     """Read a case table, also one that a spreadsheet wrote (commas or semicolons, byte-order mark, CRLF, blank lines).
 
     Only ``subject`` and one image column are needed. Without ``case`` the name is that of subject and session; without
     ``split``, what has a mask is for training. Columns before ``mask`` are images, in channel order; those behind it
-    are metadata.
+    are metadata. Capitals in the names of other columns do not matter.
+
+    Args:
+        path: the table.
+        encoding: of a table that is not UTF-16; bytes that it does not have are kept as they are.
 
     Raises:
         ConversionError: naming each missing column and each faulty line.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
+        text = _decode(path.read_bytes(), encoding)
     except OSError as error:
         raise ConversionError(
             [Finding("TABLE_UNREADABLE", f"cannot read the case table {path}: {error.strerror}")]
         ) from None
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-    columns = _Columns.of(path, [name.strip() for name in next(reader, [])])
+    columns = _Columns.of(path, [_column(name) for name in next(reader, [])])
     cases: list[Case] = []
     findings: list[Finding] = []
     line_of_case: dict[str, int] = {}
@@ -108,6 +112,21 @@ def read(path: Path) -> list[Case]:
     if findings:
         raise ConversionError(findings)
     return cases
+
+
+def _decode(content: bytes, encoding: str) -> str:
+    """Text without the first line that Excel writes to tell the separator to itself."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # what Excel calls Unicode text
+        encoding = "utf-16"
+    text = content.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "replace")
+    return re.sub(r"\A\ufeff?\"?sep=.\"?\r?\n", "", text)
+
+
+def _column(name: str) -> str:
+    """A column of ours however its name is capitalised, another one as it is."""
+    name = name.strip()
+    known = name.casefold()
+    return known if known in _ABOUT_CASE or _MASK_COLUMN.fullmatch(known) else name
 
 
 def _delimiter(text: str) -> str:
@@ -142,8 +161,8 @@ class _Columns:
             problems.append("no image column before mask")
         if problems:
             remedy = (
-                "The table needs a header line with names, separated by tabs: subject, one column per image (T1w), "
-                "mask; case, session, site and split where they are known."
+                "The table needs a header line with names, separated by tabs (or ; or ,): subject, one column per "
+                "image (T1w), mask; case, session, site and split where they are known."
             )
             raise ConversionError([Finding("TABLE_COLUMNS", f"{path}, line 1: {each}", remedy) for each in problems])
         return cls(header, images, masks, metadata)

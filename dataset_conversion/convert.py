@@ -111,7 +111,7 @@ def convert(
             found = _pseudonymised(keys, keep_sites, found)
         link = "copy"
     cases = found.cases
-    second = _second_dataset(found.incomplete, incomplete_dataset_id, raw_folder, name)
+    second = _second_dataset(found.incomplete, incomplete_dataset_id, dataset_id, raw_folder, name)
     if not any(case.split == "train" for case in cases):
         raise no_training_case(found.findings, found.exclusions, source)
     options = CheckOptions(
@@ -185,11 +185,13 @@ def _reference(asked: str, cases: Sequence[Case], source: Path) -> str:
 
 
 def _second_dataset(
-    incomplete: Sequence[Case], dataset_id: int | None, raw_folder: Path, name: str
+    incomplete: Sequence[Case], dataset_id: int | None, first_id: int, raw_folder: Path, name: str
 ) -> tuple[Sequence[Case], Path] | None:
     """The incomplete cases and where they go, if the user asked for that and there are any."""
     if dataset_id is None or not any(case.split == "train" for case in incomplete):
         return None
+    if dataset_id == first_id:
+        raise stop("BAD_OPTION", f"both datasets would have the id {dataset_id}", "Give the second one another id.")
     rest = without_missing(incomplete)
     name = "_".join((name, *rest[0].images))
     problems = name_problems(dataset_id, name)
@@ -200,7 +202,9 @@ def _second_dataset(
 
 def _pseudonymised(keys: Pseudonyms, keep_sites: bool, found: Selection) -> Selection:
     """The same under other names."""
-    everyone = [*found.cases, *found.incomplete, *(one.case for one in found.exclusions)]
+    # An incomplete case is among those left out as well.
+    by_name = {case.case: case for case in (*found.cases, *found.incomplete, *(one.case for one in found.exclusions))}
+    everyone = list(by_name.values())
     others = keys.pseudonymise(everyone, keep_site=keep_sites)
     renamed = {case.case: other for case, other in zip(everyone, others, strict=True)}
 

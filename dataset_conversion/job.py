@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ from dataset_conversion.selection import Exclusion
 from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
 from dataset_conversion.staging import new_folder, partial_folder
 from dataset_conversion.target import stale_preprocessing
-from dataset_conversion.writing import Link, destinations, write_case
+from dataset_conversion.writing import Link, destinations, referenced, write_case
 
 GroupBy = Literal["subject", "site"]
 
@@ -129,7 +130,10 @@ class Job:
                 return self._finish(staging, target, cases, exclusions, findings, done)
         except OSError as error:
             problem = f"cannot write {target}: {error.strerror or error}"
-            finding = Finding("CANNOT_WRITE", problem, "Check the folder's permissions and the free space.")
+            remedy = "Check the folder's permissions and the free space."
+            if error.errno == errno.EXDEV:
+                remedy = "The source is on another file system: use --link auto or symlink."
+            finding = Finding("CANNOT_WRITE", problem, remedy)
             raise ConversionError([finding], "Nothing was left there.") from None
         except KeyboardInterrupt:
             print(f"The same command goes on from here; to give up, delete {partial_folder(target)}", file=sys.stderr)
@@ -146,7 +150,8 @@ class Job:
             if record is None:
                 record = self._do(case, staging)
                 if record.checked.content:
-                    kept.save(record)
+                    files = destinations(record.checked)
+                    kept.save(record, [path for file, path in files if not referenced(record.checked, file, self.link)])
             return record
 
         return _map(process, cases, self.jobs, "converting")
@@ -351,7 +356,9 @@ def _complete(staging: Path, kept: Sequence[CheckedCase], texts: Mapping[str, st
 def _without_sources(warnings: Iterable[Finding], of_scan: Sequence[Finding]) -> list[Finding]:
     """What may be kept of warnings where names of source files must not be: they and their folders name people."""
     return [
-        replace(each, problem=_NOT_KEPT, remedy="", files=()) if each in of_scan else replace(each, files=())
+        replace(each, problem=_NOT_KEPT, remedy="", files=())
+        if each in of_scan and each.code != "METADATA_DROPPED"
+        else replace(each, files=())
         for each in warnings
     ]
 
@@ -389,7 +396,8 @@ def _exclude_bad(cases: Sequence[Case], errors: Sequence[Finding]) -> list[Exclu
 
 def _outcome(errors: Sequence[Finding], cases: Sequence[Case]) -> str:
     bad = len({error.case for error in errors if error.case})
-    summary = f"{bad} of {len(cases)} cases cannot be converted (--skip-bad leaves them out). " if bad else ""
+    way_out = "" if any(not error.case for error in errors) else " (--skip-bad leaves them out)"
+    summary = f"{bad} of {len(cases)} cases cannot be converted{way_out}. " if bad else ""
     return summary + "Nothing was written."
 
 

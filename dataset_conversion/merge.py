@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion import case_table
+from dataset_conversion.across import image_digests
 from dataset_conversion.case_table import Case
-from dataset_conversion.convert import Conversion, convert
+from dataset_conversion.convert import DEFAULT_JOBS, convert
 from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import Layout, Scan
 from dataset_conversion.overlap import Policy, overlap_findings, overlaps, resolve
 from dataset_conversion.target import raw_folder_or_environment
@@ -58,7 +60,8 @@ def merge(
     if a.channels != b.channels:
         problem = f"{a.folder.name} has the channels {', '.join(a.channels)}, {b.folder.name} {', '.join(b.channels)}"
         raise stop("CHANNELS_DIFFER", problem, "Convert both with the same --channels first.")
-    found = overlaps(a.cases, b.cases)
+    jobs = options.get("jobs", DEFAULT_JOBS)
+    found = overlaps(a.cases, b.cases, image_digests(a.cases, jobs), image_digests(b.cases, jobs))
     findings = overlap_findings(found, overlap)
     if findings:
         raise ConversionError(findings)
@@ -83,7 +86,8 @@ def _folder(given: str | int | Path, raw_folder: Path) -> Path:
     fitting = [
         folder
         for folder in folders
-        if folder.name == str(given) or (wanted and re.match(rf"Dataset0*{wanted[1]}_", folder.name))
+        if str(given) in (folder.name, folder.name.partition("_")[2])
+        or (wanted and re.match(rf"Dataset0*{wanted[1]}_", folder.name))
     ]
     if len(fitting) != 1:
         known = ", ".join(folder.name for folder in folders) or "none"

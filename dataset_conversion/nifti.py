@@ -199,6 +199,8 @@ def write(path: Path, data: npt.NDArray[Any], grid: nib.Nifti1Header) -> None:
 def _open(path: Path) -> Iterator[BinaryIO]:
     """Open a file that is not empty; errors say what to do."""
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise BadFileError("UNREADABLE", "not a regular file", "Put the image itself in its place")
         with path.open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise BadFileError("UNREADABLE", "empty (0 bytes)", "Get the file again")

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,19 +51,25 @@ class Records:
         """The record of a case; None where it must be done."""
         try:
             content = json.loads(self._path(case).read_text())
-            if content["key"] != self._key(case):
+            if content["key"] != self._key(case) or content["sizes"] != self._sizes(content["sizes"]):
                 return None
             return _record(case, content)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def save(self, record: Record) -> None:
-        """Keep the record of a case whose files are all written."""
+    def save(self, record: Record, written: Iterable[str]) -> None:
+        """Keep the record of a case whose files are all written.
+
+        Args:
+            record: of the case.
+            written: paths inside the dataset folder. A machine that loses power may cut them off.
+        """
         self._folder.mkdir(exist_ok=True)
         checked = asdict(record.checked)
         checked.pop("case")
         content = {
             "key": self._key(record.checked.case),
+            "sizes": self._sizes(written),
             **checked,
             "picture": _text(record.picture),
             "occupancy": _text(record.occupancy),
@@ -72,6 +78,9 @@ class Records:
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(content))
         partial.replace(path)
+
+    def _sizes(self, paths: Iterable[str]) -> dict[str, int]:
+        return {path: (self._folder.parent / path).stat().st_size for path in paths}
 
     def _path(self, case: Case) -> Path:
         return self._folder / f"{case.case}.json"

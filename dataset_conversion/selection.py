@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -42,6 +43,7 @@ def select(found: Scan, channels: Sequence[str], exclude: Sequence[str]) -> Sele
     """
     channels = _channels(found, channels)
     kept, exclusions = _leave_out(found, exclude)
+    kept = _with_sites_of_other_sessions(kept)
     exclusions = [*(Exclusion(*each) for each in found.left_out), *exclusions]
     names_out = {one.case.case for one in exclusions}
     findings = [
@@ -81,6 +83,17 @@ def without_missing(incomplete: Sequence[Case]) -> tuple[Case, ...]:
         problem = "the incomplete cases have no image in common, so they make no dataset of their own"
         raise stop("INCOMPLETE", problem, "Convert them one channel at a time (--channels).")
     return tuple(replace(case, images={name: case.images[name] for name in common}) for case in incomplete)
+
+
+def _with_sites_of_other_sessions(cases: Sequence[Case]) -> list[Case]:
+    """Sheets often name a subject's site at the first session only."""
+    sites: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        sites[case.subject] |= {case.site} - {""}
+    return [
+        replace(case, site=next(iter(sites[case.subject]))) if not case.site and len(sites[case.subject]) == 1 else case
+        for case in cases
+    ]
 
 
 def _same_names(cases: Sequence[Case]) -> list[Finding]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nnunet_transformers
 from dataset_conversion import commands as conversion
+from nnunet_transformers.comparison import compare_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     conversion.add_commands(partial(_command, commands), _HelpFormatter)
     _add_phantom(commands)
+    compare_commands.add_commands(partial(_command, commands), _HelpFormatter)
     _add_demo(commands)
     _add_doctor(commands)
     _add_env(commands)
@@ -58,7 +60,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, False, []) else action.help
+        return super()._get_help_string(action) if action.default not in (None, False, [], "") else action.help
 
 
 def _command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> argparse.ArgumentParser:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dataset_conversion import case_table
+from dataset_conversion.case_table import Case
 from dataset_conversion.errors import Finding, stop
 from dataset_conversion.layouts.layout import Layout, Scan
 
@@ -15,12 +20,45 @@ def layout(path: Path) -> Layout:
     def find(source: Path) -> Scan:
         if not source.is_dir():
             raise stop("NO_SOURCE", f"{source} is not a folder", "Give the folder that the table's paths start from.")
-        cases = sorted(case_table.read(path), key=lambda case: case.case)
+        cases = sorted((_as_on_disk(case, source) for case in _read(path, source)), key=lambda case: case.case)
         if not cases:
             raise stop("NO_CASES", f"{path} has no row under its header", "Add one per subject and session.")
         return Scan(tuple(cases), tuple(_unlabelled(len([case for case in cases if not case.masks]), len(cases))))
 
     return Layout("table", find)
+
+
+def _read(path: Path, source: Path) -> list[Case]:
+    """Bytes that are not UTF-8 are names on disk as they are, or else the Windows encoding of an older spreadsheet."""
+    cases = case_table.read(path)
+    odd = [text for case in cases for text in _texts(case) if any("\udc80" <= letter <= "\udcff" for letter in text)]
+    if odd and not any(os.path.lexists(source / text) for text in odd):
+        return case_table.read(path, "cp1252")
+    return cases
+
+
+def _texts(case: Case) -> Sequence[str]:
+    return (
+        case.case,
+        case.subject,
+        case.session,
+        case.site,
+        *case.images.values(),
+        *case.masks,
+        *case.metadata.values(),
+    )
+
+
+def _as_on_disk(case: Case, source: Path) -> Case:
+    """Paths as the file system spells them: / between folders, and accents in one of their two forms."""
+
+    def spelled(path: str) -> str:
+        slashed = path.replace("\\", "/")
+        forms = [path, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))]
+        return next((form for form in forms if form and os.path.lexists(source / form)), path)
+
+    images = {name: spelled(path) for name, path in case.images.items()}
+    return replace(case, images=images, masks=tuple(map(spelled, case.masks)))
 
 
 def _unlabelled(count: int, total: int) -> list[Finding]:

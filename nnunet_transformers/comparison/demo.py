@@ -22,9 +22,11 @@ from typing import Any
 
 from nnunet_transformers.comparison import commands
 from nnunet_transformers.comparison.commands import Command
+from nnunet_transformers.comparison.compare import report_of_results
 from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.experiment import Folders
 from nnunet_transformers.comparison.jobs import Job, run_jobs
-from nnunet_transformers.comparison.report import TestSet, write_report
+from nnunet_transformers.comparison.reporting.inputs import TestSet
 from nnunet_transformers.comparison.results import Selection, read_json, read_results
 from nnunet_transformers.comparison.state import FoldState, fold_state, is_newer, load_json, remove_broken_checkpoints
 
@@ -139,18 +141,18 @@ def run_demo(workdir: Path, settings: DemoSettings | None = None) -> Path:
         _train(demo)
         _select(demo)
         predictions = _predict(demo)
-        demo.say("report")
-        return write_report(
-            demo.results,
-            workdir / "report.html",
-            raw=demo.raw,
-            preprocessed=demo.preprocessed,
-            test=predictions,
-            commands_run=_shown(demo),
+        demo.say("scores and report")
+        return report_of_results(
+            DATASET_ID,
+            workdir / "report",
+            folders=Folders(demo.raw.parent, demo.preprocessed.parent, demo.results.parent),
+            test_sets=[predictions],
             remarks=[
                 "The subjects are synthetic (ICBM 2009a template with artificial lesions). Scores on them say nothing "
                 "about patients."
             ],
+            commands_run=_shown(demo),
+            jobs=min(2, _cores()),
         )
 
 
@@ -319,22 +321,19 @@ def _predict(demo: _Demo) -> TestSet:
         for output, _ in together.values():
             _partial(output).replace(output)
     final = list(steps.values())[-1][0]
-    _evaluate(demo, final)
-    return TestSet(final, selection.models, bool(selection.postprocessing_steps))
+    name = selection.models[0] if len(steps) == 1 else "selected by nnU-Net"
+    return TestSet("held-out", {name: final}, _test_references(demo))
 
 
-def _evaluate(demo: _Demo, predictions: Path) -> None:
-    if load_json(predictions / "summary.json") is not None:
-        return
-    demo.say("scores of the held-out cases")
+def _test_references(demo: _Demo) -> Path:
+    """The hidden masks of the phantom, named like the predictions."""
     references = demo.workdir / "test_references"
     references.mkdir(exist_ok=True)
     for image in sorted((demo.raw / "imagesTs").glob("*_0000.nii.gz")):
         case = image.name.removesuffix("_0000.nii.gz")
         for mask in (demo.source / "hidden_test_masks").glob(f"{case}_*.nii.gz"):
             shutil.copyfile(mask, references / f"{case}.nii.gz")
-    plans = demo.preprocessed / f"{PLANS}.json"
-    demo.run([("evaluate", commands.evaluate(references, predictions, demo.raw / "dataset.json", plans, processes=1))])
+    return references
 
 
 def _shown(demo: _Demo) -> list[str]:

@@ -53,14 +53,6 @@ class DataFolders:
         return path if path and path.is_file() else None
 
 
-def voxel_ml(path: Path) -> float:
-    """Volume of a voxel in ml, from the header."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return float(np.prod(reader.GetSpacing())) / 1000
-
-
 def read_volume(path: Path) -> tuple[np.ndarray, tuple[float, ...]] | None:
     """Voxels (z, y, x) in LPS and their spacing in mm in the same order; None for an image that is not 3D."""
     image = sitk.ReadImage(str(path))

@@ -57,7 +57,7 @@ def run_jobs(jobs: Sequence[Job], *, at_once: int = 1, keep_open: Iterable[int] 
             while waiting or running:
                 while waiting and len(running) < at_once:
                     job = waiting.pop(0)
-                    running[_start(job, tuple(keep_open))] = (job, time.monotonic())
+                    running[start_job(job, tuple(keep_open))] = (job, time.monotonic())
                     bar.set_description_str(", ".join(job.name for job, _ in running.values()))
                 for process, (job, started) in list(running.items()):
                     code = process.poll()
@@ -74,10 +74,15 @@ def run_jobs(jobs: Sequence[Job], *, at_once: int = 1, keep_open: Iterable[int] 
                 bar.refresh()
                 time.sleep(_POLL_SECONDS)
         finally:
-            _end(list(running))
+            end_processes(list(running))
 
 
-def _start(job: Job, keep_open: tuple[int, ...]) -> subprocess.Popen[bytes]:
+def start_job(job: Job, keep_open: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    """Start a job in a session of its own; its command and its output are added to its log.
+
+    Raises:
+        ComparisonError: there is no such program.
+    """
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
         log.write(f"$ {' '.join(job.command)}\n".encode())
@@ -96,7 +101,7 @@ def _start(job: Job, keep_open: tuple[int, ...]) -> subprocess.Popen[bytes]:
             ) from error
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End processes with all that they started, firmly if they do not go."""
     for process in processes:
         with suppress(ProcessLookupError):
@@ -110,12 +115,20 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
+def how_it_ended(code: int) -> str:
+    """A process's return code in words."""
+    return f"exit code {code}" if code > 0 else f"ended by signal {signal.Signals(-code).name}"
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log, indented."""
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join(f"  | {line.rstrip()}" for line in lines[-_TAIL_LINES:])
+
+
 def _failure(job: Job, code: int) -> ComparisonError:
-    lines = job.log.read_text(errors="replace").splitlines()
-    tail = "\n".join(f"  | {line.rstrip()}" for line in lines[-_TAIL_LINES:])
-    how = f"exit code {code}" if code > 0 else f"ended by signal {signal.Signals(-code).name}"
     return ComparisonError(
-        f"{job.name} failed ({how}): {' '.join(job.command)}\n{tail}",
+        f"{job.name} failed ({how_it_ended(code)}): {' '.join(job.command)}\n{tail(job.log)}",
         f"The whole log: {job.log}. Finished steps are kept; the same command goes on from here.",
         "STEP_FAILED",
     )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from dataset_conversion import case_table
 from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError
+from dataset_conversion.layouts.table import layout
 
 HEADER = "case\tsubject\tsession\tsite\tsplit\tT1w\tmask\n"
 
@@ -106,3 +108,20 @@ def test_every_faulty_row_is_named_with_its_line(tmp_path: Path) -> None:
 def test_a_table_that_is_not_there_is_an_error_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=r"cannot read .*cases\.tsv"):
         case_table.read(tmp_path / "cases.tsv")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "first_line"), [("utf-8", ""), ("utf-8-sig", "sep=;\n"), ("utf-16", ""), ("cp1252", "")]
+)
+def test_what_spreadsheets_make_of_a_table_is_found_on_disk(tmp_path: Path, encoding: str, first_line: str) -> None:
+    folder = tmp_path / "Hôpital" / unicodedata.normalize("NFD", "Lésions")
+    folder.mkdir(parents=True)
+    for name in ("t1.nii.gz", "masque.nii.gz"):
+        (folder / name).touch()
+    table = tmp_path / "cas.csv"
+    rows = ["Subject;Site;T1w;Mask", "AVC1;Orléans;Lésions\\t1.nii.gz;Lésions/masque.nii.gz"]
+    table.write_bytes((first_line + "\n".join(rows)).encode(encoding))
+    (case,) = layout(table).find(tmp_path / "Hôpital").cases
+    assert case.site == "Orléans"
+    for path in (case.images["T1w"], *case.masks):
+        assert (tmp_path / "Hôpital" / path).is_file()

@@ -370,6 +370,22 @@ def test_after_ctrl_c_the_same_call_goes_on_where_it_was(
     assert "sub-r009s003" in checked
 
 
+def test_files_that_were_cut_off_after_an_interruption_are_written_again(
+    tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for subject in SUBJECTS:
+        tree.add_image(subject)
+        tree.add_mask(subject, data=lesion(subject) * np.uint8(255))
+    whole = content(run(tree, raw_folder=raw.parent / "elsewhere").folder)
+    with monkeypatch.context() as patch:
+        fails_at(patch, SUBJECTS[-1], KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run(tree, jobs=1)
+    label = raw / ".Dataset201_ATLAS.partial" / "labelsTr" / f"sub-{SUBJECTS[0]}_ses-1.nii.gz"
+    label.write_bytes(label.read_bytes()[:50])
+    assert content(run(tree).folder) == whole
+
+
 def test_what_an_interrupted_run_did_with_other_options_or_files_does_not_count(
     tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

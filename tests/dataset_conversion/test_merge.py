@@ -70,8 +70,16 @@ def test_a_scan_under_another_name_is_found_by_its_voxels(tmp_path: Path, raw: P
     convert(early.root, dataset_id=201, name="Early", jobs=1)
     convert(late.root, dataset_id=202, name="Late", jobs=1)
     error = refused(201, 202)
-    assert [finding.code for finding in error.findings] == ["DUPLICATE_VOXELS"]
-    assert merge(201, 202, dataset_id=210, allow=["DUPLICATE_VOXELS"]).n_training == 4
+    assert [finding.code for finding in error.findings] == ["OVERLAP"]
+    assert "voxels of sub-r003s002_ses-1" in str(error)
+    assert [one.case.case for one in merge(201, 202, dataset_id=210, overlap="first").excluded] == [
+        "sub-r003s002_ses-1"
+    ]
+    grouped = merge(201, 202, dataset_id=211, overlap="group")
+    names = {"sub-r001s002_ses-1", "sub-r003s002_ses-1"}
+    assert names <= {case.case for case in grouped.cases}
+    for split in json.loads((grouped.folder / "splits_final.json").read_text()):
+        assert not (names & set(split["train"]) and names & set(split["val"]))
 
 
 def test_one_person_in_training_here_and_in_test_there_is_leakage(tmp_path: Path, raw: Path) -> None:

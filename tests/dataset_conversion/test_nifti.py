@@ -160,3 +160,8 @@ def test_the_same_voxels_give_the_same_bytes_under_any_name(tmp_path: Path) -> N
 def test_an_existing_file_is_not_overwritten(image: Path) -> None:
     with pytest.raises(FileExistsError):
         nifti.write(image, voxels("x"), nifti.grid_header(RAS, 4))
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nii.gz")
+    assert "regular" in refusal(tmp_path / "pipe.nii.gz").problem

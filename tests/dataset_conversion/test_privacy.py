@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -52,7 +54,7 @@ def run(root: Path, key: Path, **options: object) -> Conversion:
 def test_nothing_in_the_dataset_names_a_person_a_date_a_place_or_a_source(tmp_path: Path, raw: Path) -> None:
     root = export(tmp_path / "Centre de Lorient")
     folder = run(root, tmp_path / "key.tsv").folder
-    told = re.compile("|".join([*PEOPLE, "Dupont", "2019", "Lorient", "remark", re.escape(str(tmp_path))]))
+    told = re.compile("|".join([*PEOPLE, "Dupont", "2019", "Lorient", "brother", re.escape(str(tmp_path))]))
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) == 2 * len(PEOPLE) + 5
     for path in files:
@@ -94,3 +96,23 @@ def test_a_dry_run_writes_no_key(tmp_path: Path, raw: Path) -> None:
     root = export(tmp_path / "export")
     run(root, tmp_path / "key.tsv", dry_run=True)
     assert not (tmp_path / "key.tsv").exists()
+
+
+def test_cases_that_lack_an_image_make_a_dataset_of_their_own_under_pseudonyms_too(tmp_path: Path, raw: Path) -> None:
+    root = export(tmp_path / "export")
+    cases = case_table.read(root / "cases.tsv")
+    flair = [case.images["T1w"].replace("T1.nii", "FLAIR.nii") if i else "" for i, case in enumerate(cases)]
+    for path in filter(None, flair):
+        nib.save(nib.Nifti1Image(voxels(path), RAS), root / path)
+    rows = [replace(case, images={**case.images, "FLAIR": path}) for case, path in zip(cases, flair, strict=True)]
+    case_table.write(rows, root / "cases.tsv")
+    result = run(root, tmp_path / "key.tsv", incomplete_dataset_id=402)
+    assert result.incomplete is not None
+    assert (result.n_training, result.incomplete.n_training) == (len(PEOPLE) - 1, 1)
+    assert not {case.subject for case in result.cases} & {case.subject for case in result.incomplete.cases}
+
+
+def test_the_report_says_which_metadata_were_left_out(tmp_path: Path, raw: Path) -> None:
+    folder = run(export(tmp_path / "export"), tmp_path / "key.tsv").folder
+    warnings = json.loads((folder / "conversion_report.json").read_text())["warnings"]
+    assert any(each["code"] == "METADATA_DROPPED" and "remark" in each["problem"] for each in warnings)

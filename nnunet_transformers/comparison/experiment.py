@@ -1,0 +1,462 @@
+"""The experiment file: what is compared with what, on which data, and where it runs; see benchmarks/experiments.
+
+name: atlas
+dataset: 201
+trainers:
+  - nnUNetTrainer
+  - trainer: nnUNetTrainer
+    name: ResEnc M
+    plans: nnUNetResEncUNetMPlans
+    planner: nnUNetPlannerResEncM
+  - nnUNetTrainerSwinUNETR
+where: {local: {gpus: 2}}
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.yaml_fields import Value, nearest, read_yaml
+
+FOLDER_VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed", "results": "nnUNet_results"}
+
+_FIELDS = (
+    *("name", "dataset", "datasets", "trainers", "folds", "epochs", "baseline", "ensembles", "test_sets", "metrics"),
+    *("equivalence_margin", "where", "folders", "output"),
+)
+_TRAINER_FIELDS = (
+    *("trainer", "name", "dataset", "plans", "configuration", "planner", "target_spacing", "plans_from"),
+    "pretrained_weights",
+)
+_LOCAL_FIELDS = ("device", "gpus", "at_once")
+_SLURM_FIELDS = ("partition", "account", "gpus_per_task", "cpus", "memory_gb", "hours", "extra", "setup")
+_DEFAULT_MARGIN = {"dice": 0.02}
+
+
+@dataclass(frozen=True)
+class HeldOutSet:
+    """Images no model was trained on; with references they are scored."""
+
+    name: str
+    images: Path
+    references: Path | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    id: int
+    test_sets: tuple[HeldOutSet, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trainer with its plans and configuration on one dataset: one folder of nnU-Net's results.
+
+    Attributes:
+        name: what it is called in the report; unique in its dataset.
+        trainer: with the ending _<N>epochs where the experiment has epochs.
+        planner: makes the plans; "" for nnU-Net's default one, or where a file with other plans is there already.
+        target_spacing: mm, in the axis order of the plans, for the default planner; empty for its own choice.
+        plans_from: dataset whose nnUNetPlans are taken over under the name `plans`, for weights trained with them.
+        pretrained_weights: a checkpoint of nnU-Net that trainings start from.
+    """
+
+    name: str
+    dataset: int
+    trainer: str
+    plans: str = "nnUNetPlans"
+    configuration: str = "3d_fullres"
+    planner: str = ""
+    target_spacing: tuple[float, ...] = ()
+    plans_from: int | None = None
+    pretrained_weights: Path | None = None
+
+    @property
+    def identifier(self) -> str:
+        """The name of its folder."""
+        return f"{self.trainer}__{self.plans}__{self.configuration}"
+
+
+@dataclass(frozen=True)
+class Local:
+    """This machine.
+
+    Attributes:
+        device: cuda, cpu or mps.
+        gpus: what CUDA_VISIBLE_DEVICES names them; empty leaves the choice to CUDA.
+        at_once: trainings side by side; they take turns on the GPUs.
+    """
+
+    device: str = "cuda"
+    gpus: tuple[str, ...] = ()
+    at_once: int = 1
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A SLURM cluster.
+
+    Attributes:
+        memory_gb, hours: per job; None for the cluster's own.
+        extra: more #SBATCH lines, without that word: "--constraint=a100".
+        setup: shell lines before the command: "source venv/bin/activate".
+    """
+
+    partition: str = ""
+    account: str = ""
+    gpus_per_task: int = 1
+    cpus: int = 8
+    memory_gb: int | None = None
+    hours: float | None = None
+    extra: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Folders:
+    """nnU-Net's three folders."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    def environment(self) -> dict[str, str]:
+        """The variables that name them to nnU-Net."""
+        return {variable: str(getattr(self, name)) for name, variable in FOLDER_VARIABLES.items()}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison of models.
+
+    Attributes:
+        path: the file it was read from.
+        datasets: in the order of the file; a model that names none is trained on each.
+        folds: of nnU-Net's cross-validation.
+        baseline: name of the model the others are compared with.
+        ensembles: "pairs" is every pair, as nnU-Net does; "none"; or names of the members of each.
+        metrics: names; empty for all.
+        equivalence_margin: by metric, in its unit: what is too small to matter.
+        folders: those of nnU-Net's three folders that the file names.
+        output: the folder of logs, predictions, scores and the report.
+    """
+
+    path: Path
+    name: str
+    datasets: tuple[Dataset, ...]
+    models: tuple[Model, ...]
+    folds: tuple[int, ...]
+    baseline: str
+    ensembles: Literal["pairs", "none"] | tuple[tuple[str, ...], ...]
+    metrics: tuple[str, ...]
+    equivalence_margin: dict[str, float]
+    where: Local | Slurm
+    folders: dict[str, Path]
+    output: Path
+
+    def models_of(self, dataset: int) -> list[Model]:
+        return [model for model in self.models if model.dataset == dataset]
+
+    def nnunet_folders(self) -> Folders:
+        """nnU-Net's folders, from the file or else from the environment.
+
+        Raises:
+            ComparisonError: one is in neither.
+        """
+        found = {}
+        for name, variable in FOLDER_VARIABLES.items():
+            path = self.folders.get(name) or os.environ.get(variable)
+            if not path:
+                raise ComparisonError(
+                    f"nnU-Net's folder for {name} data is not known: {variable} is not set and {self.path} has no "
+                    f"folders.{name}",
+                    f"export {variable}=…, or add it to the file. Nothing was run.",
+                    "FOLDER_NOT_SET",
+                )
+            found[name] = Path(path).resolve()
+        return Folders(**found)
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read an experiment file and look up what it names: trainers, planners, metrics, folds, files.
+
+    Raises:
+        ComparisonError: with the line and the field of everything that is wrong.
+    """
+    from nnunet_transformers.comparison.experiment_check import check_experiment
+
+    experiment, fields, entries = _parse(path)
+    check_experiment(experiment, fields, entries)
+    return experiment
+
+
+def parse_experiment(path: Path) -> Experiment:
+    """Read an experiment file without looking up what it names, in no time.
+
+    Raises:
+        ComparisonError: with the line and the field of everything that is wrong in the file itself.
+    """
+    return _parse(path)[0]
+
+
+def _parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, Model]]]:
+    path = Path(path).resolve()
+    root = read_yaml(path)
+    fields = root.mapping(_FIELDS, required=("trainers",))
+    base = path.parent
+
+    datasets = _datasets(root, fields, base)
+    epochs = fields["epochs"].integer(1) if "epochs" in fields else None
+    entries = _models(fields["trainers"], datasets, epochs, base) if "trainers" in fields else []
+    models = tuple(model for _, model in entries)
+    names = list(dict.fromkeys(model.name for model in models))
+    name = fields["name"].text() if "name" in fields else path.stem
+    if not re.fullmatch(r"[\w.-]+", name) and "name" in fields:
+        fields["name"].problem("may have letters, digits, and . _ - only: it names a folder")
+    experiment = Experiment(
+        path=path,
+        name=name,
+        datasets=datasets,
+        models=models,
+        folds=_folds(fields["folds"]) if "folds" in fields else tuple(range(5)),
+        baseline=_model_name(fields["baseline"], names) if "baseline" in fields else next(iter(names), ""),
+        ensembles=_ensembles(fields["ensembles"], names) if "ensembles" in fields else "pairs",
+        metrics=_metrics(fields["metrics"]) if "metrics" in fields else (),
+        equivalence_margin=_margin(fields["equivalence_margin"]) if "equivalence_margin" in fields else _DEFAULT_MARGIN,
+        where=_where(fields["where"]) if "where" in fields else Local(),
+        folders=_folders(fields["folders"], base) if "folders" in fields else {},
+        output=fields["output"].path(base) if "output" in fields else base / name,
+    )
+    root.problems.raise_if_any()
+    return experiment, fields, entries
+
+
+def _datasets(root: Value, fields: dict[str, Value], base: Path) -> tuple[Dataset, ...]:
+    if ("dataset" in fields) == ("datasets" in fields):
+        root.problem("needs either dataset: ID or datasets: a list", "MISSING_FIELD")
+        return ()
+    if "dataset" in fields:
+        tests = _test_sets(fields["test_sets"], base) if "test_sets" in fields else ()
+        return (Dataset(_dataset_id(fields["dataset"]), tests),)
+    if "test_sets" in fields:
+        fields["test_sets"].problem("belongs into the dataset it is a test set of, where there is a list of datasets")
+
+    def read(value: Value) -> Dataset:
+        if not value.is_mapping:
+            return Dataset(_dataset_id(value))
+        inside = value.mapping(("id", "test_sets"), required=("id",))
+        tests = _test_sets(inside["test_sets"], base) if "test_sets" in inside else ()
+        return Dataset(_dataset_id(inside["id"]) if "id" in inside else 0, tests)
+
+    datasets = fields["datasets"].items(read)
+    ids = [dataset.id for dataset in datasets]
+    for repeated in sorted({i for i in ids if ids.count(i) > 1}):
+        fields["datasets"].problem(f"dataset {repeated} is there twice", "REPEATED")
+    return datasets
+
+
+def _dataset_id(value: Value) -> int:
+    """201, or Dataset201_ATLAS, which says the same."""
+    match = re.fullmatch(r"(?:Dataset)?(\d{1,3})(?:_.*)?", value.text())
+    if not match:
+        value.problem("must be the number of a dataset of nnU-Net, 1 to 999", "WRONG_TYPE")
+        return 0
+    return int(match[1])
+
+
+def _test_sets(value: Value, base: Path) -> tuple[HeldOutSet, ...]:
+    def read(each: Value) -> HeldOutSet:
+        inside = each.mapping(("name", "images", "references"), required=("name", "images"))
+        name = inside["name"].text() if "name" in inside else ""
+        if name == "cross-validation":
+            inside["name"].problem("is what the cross-validation is called; choose another name")
+        if name and not re.fullmatch(r"[\w.-]+", name):
+            inside["name"].problem("may have letters, digits, and . _ - only: it names a folder")
+        references = inside["references"].path(base) if "references" in inside else None
+        return HeldOutSet(name, inside["images"].path(base) if "images" in inside else base, references)
+
+    sets = value.items(read)
+    names = [each.name for each in sets]
+    for repeated in sorted({n for n in names if names.count(n) > 1}):
+        value.problem(f"the name {repeated} is there twice", "REPEATED")
+    return sets
+
+
+def _models(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: Path) -> list[tuple[Value, Model]]:
+    models: list[tuple[Value, Model]] = []
+    for entry, found in value.items(lambda each: (each, _entry(each, datasets, epochs, base))):
+        for model in found:
+            for other_entry, other in models:
+                if other.dataset != model.dataset:
+                    continue
+                if other.identifier == model.identifier:
+                    entry.problem(
+                        f"the same trainer, plans and configuration as on line {other_entry.line}: nnU-Net would "
+                        f"write both into {model.identifier}",
+                        "SAME_MODEL",
+                    )
+                elif other.plans == model.plans and _how_planned(other) != _how_planned(model):
+                    entry.problem(
+                        f"makes the plans {model.plans} in another way than line {other_entry.line}: give them "
+                        "another name, or the same planner, target_spacing and plans_from",
+                        "SAME_PLANS",
+                    )
+                elif other.name == model.name:
+                    entry.problem(
+                        f"is called {model.name} as the one on line {other_entry.line}: give it a name", "SAME_NAME"
+                    )
+            models.append((entry, model))
+    if not models and not value.problems.found:
+        value.problem("is empty: there is nothing to compare", "WRONG_TYPE")
+    return models
+
+
+def _entry(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: Path) -> list[Model]:
+    """The models of one item of `trainers`: on the dataset it names, or else on each."""
+    inside: dict[str, Value] = {"trainer": value}
+    if value.is_mapping:
+        inside = value.mapping(_TRAINER_FIELDS, required=("trainer",))
+    if "trainer" not in inside:
+        return []
+    trainer = inside["trainer"].text()
+    texts = {name: inside[name].text() for name in ("plans", "configuration", "planner") if name in inside}
+    for name, text in [("trainer", trainer), *texts.items()]:
+        if "__" in text or not re.fullmatch(r"\w*", text):
+            inside[name].problem("may have letters, digits and single _ only: nnU-Net splits names of folders at __")
+    if texts.get("configuration") == "3d_cascade_fullres":
+        inside["configuration"].problem("cascades are not run by compare; compare their stages, or use nnU-Net itself")
+    named = _dataset_id(inside["dataset"]) if "dataset" in inside else None
+    if named is not None and named not in [dataset.id for dataset in datasets]:
+        inside["dataset"].problem(f"dataset {named} is not among the datasets of the experiment")
+    spacing = inside["target_spacing"].items(lambda each: each.number()) if "target_spacing" in inside else ()
+    plans_from = _dataset_id(inside["plans_from"]) if "plans_from" in inside else None
+    if (spacing or plans_from is not None) and texts.get("plans", "nnUNetPlans") == "nnUNetPlans":
+        value.problem("plans of one's own need a name of their own: add plans: NAME", "MISSING_FIELD")
+    if spacing and "planner" in texts:
+        # Its data would take the place of those at the usual spacing: nnU-Net's ResEnc planners share their folder.
+        inside["target_spacing"].problem("goes with nnU-Net's default planner only")
+    if plans_from is not None and (spacing or "planner" in texts):
+        inside["plans_from"].problem("takes over finished plans: planner and target_spacing do not go with it")
+    return [
+        Model(
+            name=inside["name"].text() if "name" in inside else trainer,
+            dataset=dataset,
+            trainer=f"{trainer}_{epochs}epochs" if epochs else trainer,
+            **texts,
+            target_spacing=spacing,
+            plans_from=plans_from,
+            pretrained_weights=inside["pretrained_weights"].path(base) if "pretrained_weights" in inside else None,
+        )
+        for dataset in ([named] if named is not None else [each.id for each in datasets])
+    ]
+
+
+def _how_planned(model: Model) -> tuple[object, ...]:
+    return model.planner, model.target_spacing, model.plans_from
+
+
+def _folds(value: Value) -> tuple[int, ...]:
+    def read(each: Value) -> int:
+        if each.text() == "all":
+            each.problem("fold all has no cases to validate on: give numbers")
+            return 0
+        return each.integer()
+
+    folds = value.items(read)
+    if len(set(folds)) < len(folds):
+        value.problem("a fold is there twice", "REPEATED")
+    if value.is_list and not folds:
+        value.problem("is empty: there is nothing to train", "WRONG_TYPE")
+    return tuple(sorted(folds))
+
+
+def _model_name(value: Value, names: Sequence[str]) -> str:
+    name = value.text()
+    if name and name not in names:
+        value.problem(f"{name} is not in the comparison{nearest(name, names)}", "UNKNOWN_MODEL")
+    return name
+
+
+def _ensembles(value: Value, names: Sequence[str]) -> Literal["pairs", "none"] | tuple[tuple[str, ...], ...]:
+    if not value.is_list:
+        return "none" if value.one_of(("pairs", "none")) == "none" else "pairs"
+
+    def read(each: Value) -> tuple[str, ...]:
+        members = each.items(lambda member: _model_name(member, names))
+        if each.is_list and (len(members) < 2 or len(set(members)) < len(members)):
+            each.problem("an ensemble has at least two different members")
+        return members
+
+    return value.items(read)
+
+
+def _metrics(value: Value) -> tuple[str, ...]:
+    return value.items(_metric)
+
+
+def _metric(value: Value) -> str:
+    from nnunet_transformers.comparison.metrics.definitions import METRICS
+
+    return value.one_of(tuple(METRICS))
+
+
+def _margin(value: Value) -> dict[str, float]:
+    """A number is meant for Dice."""
+    if not value.is_mapping:
+        return {"dice": value.number()}
+    from nnunet_transformers.comparison.metrics.definitions import METRICS
+
+    margins: dict[str, Value] = value.mapping(tuple(METRICS))
+    return {name: margin.number() for name, margin in margins.items()}
+
+
+def _where(value: Value) -> Local | Slurm:
+    if not value.is_mapping:
+        return Slurm() if value.one_of(("local", "slurm")) == "slurm" else Local()
+    inside = value.mapping(("local", "slurm"))
+    if len(inside) != 1:
+        value.problem("must be one of local, slurm")
+        return Local()
+    return _local(inside["local"]) if "local" in inside else _slurm(inside["slurm"])
+
+
+def _local(value: Value) -> Local:
+    fields = value.mapping(_LOCAL_FIELDS)
+    device = fields["device"].one_of(("cuda", "cpu", "mps")) if "device" in fields else "cuda"
+    gpus: tuple[str, ...] = ()
+    if "gpus" in fields:
+        each = fields["gpus"]
+        gpus = each.items(Value.text) if each.is_list else tuple(map(str, range(each.integer(1))))
+        if device != "cuda":
+            each.problem(f"is for device cuda, not {device}")
+        if len(set(gpus)) < len(gpus):
+            each.problem("a GPU is there twice; at_once puts several trainings on each", "REPEATED")
+    return Local(device, gpus, fields["at_once"].integer(1) if "at_once" in fields else max(1, len(gpus)))
+
+
+def _slurm(value: Value) -> Slurm:
+    fields = value.mapping(_SLURM_FIELDS)
+
+    def lines(name: str) -> tuple[str, ...]:
+        return fields[name].items(Value.text) if name in fields else ()
+
+    return Slurm(
+        partition=fields["partition"].text() if "partition" in fields else "",
+        account=fields["account"].text() if "account" in fields else "",
+        gpus_per_task=fields["gpus_per_task"].integer() if "gpus_per_task" in fields else 1,
+        cpus=fields["cpus"].integer(1) if "cpus" in fields else 8,
+        memory_gb=fields["memory_gb"].integer(1) if "memory_gb" in fields else None,
+        hours=fields["hours"].number() if "hours" in fields else None,
+        extra=lines("extra"),
+        setup=lines("setup"),
+    )
+
+
+def _folders(value: Value, base: Path) -> dict[str, Path]:
+    return {name: path.path(base) for name, path in value.mapping(tuple(FOLDER_VARIABLES)).items()}

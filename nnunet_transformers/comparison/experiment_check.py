@@ -1,0 +1,144 @@
+"""Look up what an experiment names: trainers and planners in nnU-Net, folds in the split, files on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nnunet_transformers.comparison.experiment import Experiment, Folders, HeldOutSet, Model
+from nnunet_transformers.comparison.state import cases_in, dataset_folder, load_json
+from nnunet_transformers.comparison.yaml_fields import Value, nearest
+
+_PLANNERS = {f"nnUNetResEncUNet{size}Plans": f"nnUNetPlannerResEnc{size}" for size in ("M", "L", "XL")}
+_DEFAULT_FOLDS = 5  # of nnU-Net, where there is no splits_final.json
+
+
+def check_experiment(
+    experiment: Experiment, fields: Mapping[str, Value], entries: Sequence[tuple[Value, Model]]
+) -> None:
+    """Look up everything an experiment names.
+
+    Args:
+        fields: the file's.
+        entries: each model with the item of `trainers` it comes from.
+
+    Raises:
+        ComparisonError: with the line of everything that is not there, or nnU-Net's folders are not known.
+    """
+    folders = experiment.nnunet_folders()
+    _check_datasets(experiment, fields, folders)
+    for value, model in entries:
+        _check_trainer(value, model)
+        _check_planner(value, model, folders)
+        if model.pretrained_weights and not model.pretrained_weights.is_file():
+            value.problem(f"there is no file with these pretrained_weights: {model.pretrained_weights}", "NO_FILE")
+    for value in fields.values():
+        value.problems.raise_if_any()
+
+
+def find_trainer(name: str) -> type | None:
+    """The trainer nnU-Net finds by this name, silently."""
+    from nnunet_transformers.plugin import autostart
+
+    autostart.activate()
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+        try:
+            return recursive_find_trainer_class_by_name(name)
+        except (RuntimeError, AssertionError):
+            return None
+
+
+def _find_planner(name: str) -> type | None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        import nnunetv2
+        from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
+
+        folder = os.path.join(nnunetv2.__path__[0], "experiment_planning")
+        return recursive_find_python_class(folder, name, current_module="nnunetv2.experiment_planning")
+
+
+def _check_datasets(experiment: Experiment, fields: Mapping[str, Value], folders: Folders) -> None:
+    field = fields.get("dataset") or fields["datasets"]
+    for dataset in experiment.datasets:
+        raw = dataset_folder(folders.raw, dataset.id)
+        preprocessed = dataset_folder(folders.preprocessed, dataset.id)
+        if raw is None and preprocessed is None:
+            field.problem(
+                f"no folder Dataset{dataset.id:03d}_… in {folders.raw} or {folders.preprocessed}: convert the data "
+                "first (nnunet-transformers convert)",
+                "NO_DATASET",
+            )
+        _check_folds(experiment, fields, dataset.id, [preprocessed, raw])
+        for test in dataset.test_sets:
+            _check_test_set(fields.get("test_sets") or field, test)
+
+
+def _check_test_set(field: Value, test: HeldOutSet) -> None:
+    if not test.images.is_dir():
+        field.problem(f"no folder with images of {test.name}: {test.images}", "NO_FILE")
+    elif not cases_in(test.images):
+        field.problem(f"no image of {test.name} is named CASE_0000, as nnU-Net needs it: {test.images}", "NO_FILE")
+    if test.references and not test.references.is_dir():
+        field.problem(f"no folder with references of {test.name}: {test.references}", "NO_FILE")
+
+
+def _check_folds(
+    experiment: Experiment, fields: Mapping[str, Value], dataset: int, places: Sequence[Path | None]
+) -> None:
+    split_files = [path / "splits_final.json" for path in places if path]
+    splits = next((s for path in split_files if isinstance(s := load_json(path), list)), None)
+    number = len(splits) if splits else _DEFAULT_FOLDS
+    if outside := [fold for fold in experiment.folds if fold >= number]:
+        field = fields.get("folds") or next(iter(fields.values()))
+        field.problem(
+            f"fold {', '.join(map(str, outside))}: dataset {dataset} has the folds 0 to {number - 1}"
+            f"{' in its splits_final.json' if splits else ''}. nnU-Net would train on a random split instead",
+            "UNKNOWN_FOLD",
+        )
+
+
+def _check_trainer(value: Value, model: Model) -> None:
+    if find_trainer(model.trainer):
+        return
+    base, ending, epochs = model.trainer.rpartition("_")
+    if ending and epochs.endswith("epochs") and find_trainer(base):
+        value.problem(
+            f"{base} has no shorter runs by name ({model.trainer}); trainers named nnUNetTrainer… have",
+            "UNKNOWN_TRAINER",
+        )
+        return
+    known = [*_trainer_names(), "nnUNetTrainer"]
+    value.problem(
+        f"nnU-Net finds no trainer {model.trainer}{nearest(base if base in known else model.trainer, known)}; "
+        "nnunet-transformers list shows those of this package",
+        "UNKNOWN_TRAINER",
+    )
+
+
+def _trainer_names() -> list[str]:
+    from nnunet_transformers.training.registry import PEERS, registry
+
+    return [*(entry.trainer for entry in registry()), *(peer.trainer for peer in PEERS)]
+
+
+def _check_planner(value: Value, model: Model, folders: Folders) -> None:
+    if model.planner:
+        if _find_planner(model.planner) is None:
+            value.problem(f"nnU-Net finds no planner {model.planner}", "UNKNOWN_PLANNER")
+        return
+    made_here = model.plans == "nnUNetPlans" or model.target_spacing or model.plans_from is not None
+    preprocessed = dataset_folder(folders.preprocessed, model.dataset)
+    if not made_here and not (preprocessed and (preprocessed / f"{model.plans}.json").is_file()):
+        planner = f": add planner: {_PLANNERS[model.plans]}" if model.plans in _PLANNERS else ""
+        value.problem(
+            f"no file {model.plans}.json in dataset {model.dataset}'s preprocessed folder, and no planner that "
+            f"makes it{planner}",
+            "NO_PLANS",
+        )

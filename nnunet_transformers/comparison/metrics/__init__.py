@@ -1,0 +1,1 @@
+"""Metrics of a segmented case, and the table of them over many cases."""

@@ -1,0 +1,172 @@
+"""What each metric is, as a report prints it. R is the lesion in the reference, P in the prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number per case.
+
+    Attributes:
+        name: in tables.
+        label: in figures and headings.
+        unit: "" for ratios and counts.
+        higher_is_better: None where neither is.
+        definition: with its value where R, P or both are empty.
+        source: who defined it.
+    """
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool | None
+    definition: str
+    source: str
+
+
+FACTS = ("reference_ml", "prediction_ml", "reference_empty", "prediction_empty", "both_empty")
+"""What `case_metrics` returns beside the metrics: two volumes, and which of R and P hold no lesion."""
+
+NSD_TOLERANCES_MM = {"nsd_1mm": 1.0, "nsd_2mm": 2.0}
+
+CONNECTIVITIES: dict[str, Literal[6, 26]] = {"atlas": 6, "isles": 26}
+"""Neighbours of a voxel that belong to the same lesion, by the challenge that counts so."""
+
+_NIKOLOV = "Nikolov et al., J Med Internet Res 23:e26151 (2021)"
+_HEIMANN = "Heimann et al., IEEE Trans Med Imaging 28:1251 (2009)"
+_METRICS_RELOADED = "Maier-Hein et al., Nat Methods 21:195 (2024)"
+_ISLES_PAPER = "Hernandez Petzsche et al., Sci Data 9:762 (2022)"
+_SCORERS = {
+    "atlas": "ATLAS R2.0 challenge, github.com/npnl/atlas2_type2_eval, isles/scoring.py",
+    "isles": f"ISLES'22, github.com/ezequieldlrosa/isles22, utils/eval_utils.py; {_ISLES_PAPER}",
+}
+_CHALLENGES = {"atlas": "ATLAS", "isles": "ISLES'22"}
+
+_SURFACE = (
+    "The surface of R or P is its voxels with at least one of their six face neighbours outside it or outside the "
+    "image; distances are between voxel centres."
+)
+_DISTANCE_OF_EMPTY = (
+    "Both empty: 0. One empty: the diagonal of the image (number of voxels times spacing along each axis)."
+)
+
+
+def _nsd(name: str) -> Metric:
+    tolerance = f"{NSD_TOLERANCES_MM[name]:g} mm"
+    return Metric(
+        name,
+        f"NSD at {tolerance}",
+        "",
+        True,
+        f"Normalised surface Dice: of the surface voxels of R and P together, the fraction that lies no farther than "
+        f"{tolerance} (and 0.0001 mm, for spacings rounded in headers) from the other surface. {_SURFACE} Voxels are "
+        "counted, not their area. Both empty: 1. One empty: 0.",
+        _NIKOLOV,
+    )
+
+
+def _lesion_metrics(challenge: str) -> list[Metric]:
+    connectivity = CONNECTIVITIES[challenge]
+    neighbours = "a face" if connectivity == 6 else "a face, an edge or a corner"
+    counted = (
+        f"A lesion is a {connectivity}-connected component: voxels that share {neighbours}. TP: lesions of R with at "
+        "least one voxel in P. FN: the other lesions of R. FP: lesions of P without a voxel in R."
+    )
+    label = f"{_CHALLENGES[challenge]}, {connectivity}-connected"
+    source = _SCORERS[challenge]
+    from_counts = f"From the counts of {source}"
+    return [
+        Metric(
+            f"lesion_f1_{challenge}",
+            f"Lesion F1 ({label})",
+            "",
+            True,
+            f"TP / (TP + (FP + FN) / 2). {counted} Both empty: 1. One empty: 0.",
+            source,
+        ),
+        Metric(
+            f"lesion_precision_{challenge}",
+            f"Lesion precision ({label})",
+            "",
+            True,
+            f"TP / (TP + FP). {counted} P empty: 1 if R is empty too, else 0, so that a model gains nothing by "
+            "predicting nothing. R empty and P not: 0.",
+            from_counts,
+        ),
+        Metric(
+            f"lesion_recall_{challenge}",
+            f"Lesion recall ({label})",
+            "",
+            True,
+            f"TP / (TP + FN). {counted} R empty: undefined, whatever P is, so that it is undefined on the same cases "
+            "for all models. P empty and R not: 0.",
+            from_counts,
+        ),
+        Metric(
+            f"lesion_count_difference_{challenge}",
+            f"Lesion count difference ({label})",
+            "lesions",
+            False,
+            f"Absolute difference between the numbers of lesions in P and in R. A lesion is a {connectivity}-connected "
+            f"component: voxels that share {neighbours}. An empty mask has 0 lesions.",
+            source,
+        ),
+    ]
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in [
+        Metric(
+            "dice",
+            "Dice",
+            "",
+            True,
+            "2 |R ∩ P| / (|R| + |P|) in voxels. Both empty: 1 (nnU-Net: not a number). One empty: 0.",
+            "Dice, Ecology 26:297 (1945)",
+        ),
+        _nsd("nsd_1mm"),
+        _nsd("nsd_2mm"),
+        Metric(
+            "hd95_mm",
+            "HD95",
+            "mm",
+            False,
+            "95th percentile of the Hausdorff distance: the distances from each surface voxel of R to the nearest one "
+            "of P have a 95th percentile (interpolated linearly), those from P to R have another; the larger of the "
+            f"two. {_SURFACE} {_DISTANCE_OF_EMPTY}",
+            _METRICS_RELOADED,
+        ),
+        Metric(
+            "assd_mm",
+            "ASSD",
+            "mm",
+            False,
+            "Average symmetric surface distance: mean over the surface voxels of R and P together of the distance to "
+            f"the nearest surface voxel of the other. {_SURFACE} {_DISTANCE_OF_EMPTY}",
+            _HEIMANN,
+        ),
+        Metric(
+            "volume_difference_ml",
+            "Volume difference",
+            "ml",
+            None,
+            "Volume of P minus volume of R; negative where too little was segmented.",
+            _ISLES_PAPER,
+        ),
+        Metric(
+            "absolute_volume_difference_ml",
+            "Absolute volume difference",
+            "ml",
+            False,
+            "Absolute value of the volume of P minus the volume of R.",
+            _ISLES_PAPER,
+        ),
+        *_lesion_metrics("atlas"),
+        *_lesion_metrics("isles"),
+    ]
+}
+"""By name, in the order of a table's columns."""

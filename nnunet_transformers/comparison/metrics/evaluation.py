@@ -1,0 +1,243 @@
+"""Score many cases: files in, the table of scores out, several cases at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from nnunet_transformers import __version__
+from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.metrics.case import case_metrics
+from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.masks import UnusableMasksError, read_masks
+from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, write_scores
+
+_SHOWN_PROBLEMS = 5
+
+Values = dict[str, float]
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prediction and its reference.
+
+    Attributes:
+        model: what it is called in the report.
+        set: "cross-validation" or the name of a test set.
+        fold: the fold whose validation it is from; None on test sets.
+        site: "" if unknown.
+        reference, prediction: segmentations.
+    """
+
+    model: str
+    set: str
+    fold: int | None
+    case: str
+    subject: str
+    site: str
+    reference: Path
+    prediction: Path
+
+    @property
+    def key(self) -> Key:
+        """What a model, a set and a case have once."""
+        return self.model, self.set, self.case
+
+
+def evaluate(pairs: Sequence[Pair], jobs: int = 1, *, lesion_labels: Sequence[int] = ()) -> pd.DataFrame:
+    """Compute every metric of every case.
+
+    Args:
+        jobs: processes; with more than one, a script needs `if __name__ == "__main__"`.
+        lesion_labels: see `masks.read_masks`.
+
+    Returns:
+        The columns of `scores_table.COLUMNS`; cases in the order of `pairs`, metrics in that of `METRICS`.
+
+    Raises:
+        ComparisonError: cases cannot be compared, see `masks.read_masks`; or a model has a case twice in a set.
+    """
+    _refuse_case_twice(pairs)
+    measured = dict(_measured(pairs, jobs, lesion_labels, "Nothing was written."))
+    return _table(pairs, measured)
+
+
+def update(table: Path, pairs: Sequence[Pair], jobs: int = 1, *, lesion_labels: Sequence[int] = ()) -> pd.DataFrame:
+    """Bring a table of scores up to date: like `evaluate`, but only what is new or changed is computed.
+
+    Each case is noted in TABLE.cases.jsonl as soon as it is scored, with size and time of its two files. After an
+    interruption the next call goes on from there. The table itself is written when it is complete.
+
+    Args:
+        table: the CSV, see `scores_table.write_scores`. It holds the given pairs afterwards and no others.
+
+    Raises:
+        ComparisonError: as in `evaluate`. The table is then as it was before.
+    """
+    _refuse_case_twice(pairs)
+    notes = _Notes(Path(table).with_suffix(".cases.jsonl"), lesion_labels)
+    stamps = {pair.key: _stamp(pair) for pair in pairs}
+    known = {pair.key: values for pair in pairs if (values := notes.find(pair.key, stamps[pair.key])) is not None}
+    new = [pair for pair in pairs if pair.key not in known]
+    kept = f"The other cases are scored and noted in {notes.path}; the table was not changed: {table}"
+    for key, values in _measured(new, jobs, lesion_labels, kept):
+        notes.add(key, stamps[key], values)
+        known[key] = values
+    scores = _table(pairs, known)
+    write_scores(scores, table)
+    return scores
+
+
+class _Notes:
+    """Scored cases, one JSON object per line; the last one of a case counts, a line that was cut off does not."""
+
+    def __init__(self, path: Path, lesion_labels: Sequence[int]) -> None:
+        self.path = path
+        how = repr((__version__, list(METRICS.values()), sorted(lesion_labels)))
+        self._how = hashlib.sha256(how.encode()).hexdigest()[:16]
+        self._noted: dict[Key, tuple[list[int], Values]] = {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        for line in lines:
+            with suppress(ValueError):
+                note = json.loads(line)
+                if note["how"] == self._how:
+                    self._noted[tuple(note["case"])] = (note["files"], note["values"])
+        if len(self._noted) < len(lines):
+            self._write_anew()
+
+    def find(self, key: Key, stamp: list[int]) -> Values | None:
+        """Values of a case whose files are still those it was scored from."""
+        noted_stamp, values = self._noted.get(key, ([], None))
+        return values if stamp and stamp == noted_stamp else None
+
+    def add(self, key: Key, stamp: list[int], values: Values) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(self._line(key, stamp, values))
+
+    def _line(self, key: Key, stamp: list[int], values: Values) -> str:
+        return json.dumps({"case": key, "how": self._how, "files": stamp, "values": values}) + "\n"
+
+    def _write_anew(self) -> None:
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        part.write_text("".join(self._line(key, *noted) for key, noted in self._noted.items()), encoding="utf-8")
+        os.replace(part, self.path)
+
+
+def _stamp(pair: Pair) -> list[int]:
+    """Size and time of change of both files; empty if one is missing."""
+    try:
+        stats = [path.stat() for path in (pair.reference, pair.prediction)]
+    except OSError:
+        return []
+    return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
+
+
+def _measured(
+    pairs: Sequence[Pair], jobs: int, lesion_labels: Sequence[int], kept: str
+) -> Iterator[tuple[Key, Values]]:
+    """Values of each pair as it is done, and then an error if there was a problem; `kept` is the end of its text."""
+    problems: list[UnusableMasksError] = []
+    outcomes = _outcomes(pairs, jobs, lesion_labels)
+    try:
+        for pair, outcome in tqdm(outcomes, "metrics", len(pairs), unit="case", file=sys.stderr, disable=None):
+            if isinstance(outcome, UnusableMasksError):
+                problems.append(outcome)
+            else:
+                yield pair.key, outcome
+    except BrokenProcessPool as error:
+        raise ComparisonError(
+            "a process that computed metrics was ended by the system, probably for lack of memory",
+            f"Use fewer jobs than {jobs}. {kept}",
+            "OUT_OF_MEMORY",
+        ) from error
+    if problems:
+        raise _error(problems, len(pairs), kept)
+
+
+def _outcomes(
+    pairs: Sequence[Pair], jobs: int, lesion_labels: Sequence[int]
+) -> Iterator[tuple[Pair, Values | UnusableMasksError]]:
+    measure = partial(_measure, lesion_labels=tuple(lesion_labels))
+    if min(jobs, len(pairs)) <= 1:
+        yield from ((pair, measure(pair)) for pair in pairs)
+        return
+    executor = ProcessPoolExecutor(
+        min(jobs, len(pairs)), mp_context=multiprocessing.get_context("spawn"), initializer=_follow_parent
+    )
+    try:
+        futures = {executor.submit(measure, pair): pair for pair in pairs}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _measure(pair: Pair, lesion_labels: tuple[int, ...]) -> Values | UnusableMasksError:
+    try:
+        reference, prediction, spacing = read_masks(pair.reference, pair.prediction, lesion_labels)
+    except UnusableMasksError as error:
+        return error
+    values = case_metrics(reference, prediction, spacing)
+    return {name: float(values[name]) for name in ("reference_ml", *METRICS)}
+
+
+def _follow_parent() -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when the parent does, even if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _error(problems: Sequence[UnusableMasksError], n_cases: int, kept: str) -> ComparisonError:
+    first = problems[0]
+    text = first.problem
+    if len(problems) > 1:
+        shown = [f"- {problem.problem}" for problem in problems[:_SHOWN_PROBLEMS]]
+        more = [f"- and {len(problems) - _SHOWN_PROBLEMS} more"] if len(problems) > _SHOWN_PROBLEMS else []
+        text = "\n".join([f"{len(problems)} of {n_cases} cases cannot be scored:", *shown, *more])
+    remedies = dict.fromkeys(problem.remedy for problem in problems[:_SHOWN_PROBLEMS])
+    return ComparisonError(text, f"{' '.join(remedies)} {kept}", first.code)
+
+
+def _refuse_case_twice(pairs: Sequence[Pair]) -> None:
+    seen: dict[Key, Pair] = {}
+    for pair in pairs:
+        other = seen.setdefault(pair.key, pair)
+        if other is not pair:
+            raise ComparisonError(
+                f"{pair.model} has {pair.case} twice in {pair.set}:\n  {other.prediction}\n  {pair.prediction}",
+                "Each case is scored once: leave one of them out. Nothing was written.",
+                "CASE_TWICE",
+            )
+
+
+def _table(pairs: Sequence[Pair], values: dict[Key, Values]) -> pd.DataFrame:
+    rows = [
+        (p.model, p.set, p.fold, p.case, p.subject, p.site, values[p.key]["reference_ml"], name, values[p.key][name])
+        for p in pairs
+        for name in METRICS
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)

@@ -1,0 +1,77 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from nnunet_transformers.comparison.images import DataFolders
+from nnunet_transformers.comparison.results import Results
+from nnunet_transformers.comparison.statistics.options import Options
+
+CROSS_VALIDATION = "cross-validation"
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Predictions of cases no model was trained on.
+
+    Attributes:
+        name: as in the column `set` of the scores.
+        predictions: per model, as it is called in the scores, the folder of its segmentations.
+        references: folder of the reference segmentations, named like the predictions; None: there are none.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
+
+    name: str
+    predictions: Mapping[str, Path]
+    references: Path | None = None
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """Scores, where they come from, and what is asked of them.
+
+    Attributes:
+        scores: columns model, set, fold, case, subject, site, reference_ml, metric, value; one row per value.
+        results: the dataset's results folder, for trainings, curves, predictions and provenance.
+        names: what a model or ensemble of `results` (by identifier) is called in the scores.
+        baseline: the model the others are compared with, as it is called in the scores.
+        data: where images, references and splits are.
+        test_sets: predictions behind the scores of the sets other than cross-validation.
+        metric: the one the answer, the figures and the ranking are about.
+        options: of the statistics, with the margins of equivalence.
+        remarks: sentences a reader has to know first.
+        commands: how the results were made; default: nnU-Net's commands that would make them.
+        title: of the page; default: the dataset's name.
+    """
+
+    scores: pd.DataFrame
+    results: Results
+    names: Mapping[str, str]
+    baseline: str
+    data: DataFolders
+    test_sets: tuple[TestSet, ...] = ()
+    metric: str = "dice"
+    options: Options = field(default_factory=Options)
+    remarks: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    title: str = ""
+    styles: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        others = [name for name in dict.fromkeys(self.scores["model"]) if name != self.baseline]
+        object.__setattr__(self, "styles", {name: place for place, name in enumerate([self.baseline, *others])})
+
+    @property
+    def models(self) -> list[str]:
+        """Names in the scores: the baseline, then the others in the order of the scores."""
+        return list(self.styles)
+
+    def identifier(self, name: str) -> str | None:
+        """What the results folder calls a model of the scores."""
+        return next((identifier for identifier, other in self.names.items() if other == name), None)

@@ -1,0 +1,94 @@
+"""All numbers of a report, computed once: what `statistics` says about the scores that may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.reporting.checks import different_cases, without_doubled_cases
+from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.statistics.paired import comparisons
+from nnunet_transformers.comparison.statistics.ranks import Ranking, rank_models
+from nnunet_transformers.comparison.statistics.strata import stratum_comparisons, stratum_summaries
+from nnunet_transformers.comparison.statistics.summary import summaries
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers of all sets; each table is written as a CSV file.
+
+    Attributes:
+        scores: without cases that a model has twice; the baseline's rows first, as in all tables.
+        summaries, comparisons: of every metric, see `statistics.summary` and `statistics.paired`.
+        stratum_summaries, stratum_comparisons: of the report's metric, see `statistics.strata`.
+        rankings: per set, of the models that were scored on all of its cases.
+        lacking: per (set, model), the cases of the set the model was not scored on.
+        notes: what was left out and why.
+    """
+
+    scores: pd.DataFrame
+    summaries: pd.DataFrame
+    comparisons: pd.DataFrame
+    stratum_summaries: pd.DataFrame
+    stratum_comparisons: pd.DataFrame
+    rankings: Mapping[str, Ranking]
+    lacking: Mapping[tuple[str, str], list[str]]
+    notes: tuple[str, ...]
+
+    @property
+    def sets(self) -> list[str]:
+        """Cross-validation first."""
+        return sorted(dict.fromkeys(self.scores["set"]), key=lambda name: name != CROSS_VALIDATION)
+
+    def of_metric(self, metric: str) -> pd.DataFrame:
+        return self.scores[self.scores["metric"] == metric]
+
+
+def compute(given: ReportInput) -> Numbers:
+    """Compute all numbers.
+
+    Raises:
+        ComparisonError: see `statistics`; a case with two different reference volumes, for example.
+    """
+    scores, notes = without_doubled_cases(given.scores)
+    place = {model: number for number, model in enumerate(given.models)}
+    scores = scores.sort_values("model", key=lambda models: models.map(place), kind="stable", ignore_index=True)
+    known = scores["metric"].isin(METRICS)
+    for metric in dict.fromkeys(scores.loc[~known, "metric"]):
+        notes.append(f"Metric {metric}: it has no definition here, so it is not shown.")
+    scores = scores[known]
+    if scores.empty:
+        raise ComparisonError(
+            "no score is left to report: " + " ".join(notes),
+            "Delete the folds that do not belong to the present splits_final.json, train them again and evaluate. "
+            "Nothing was written.",
+            "NO_SCORES",
+        )
+    of_metric = scores[scores["metric"] == given.metric]
+    lacking = different_cases(scores)
+    rankings = {}
+    for name, rows in of_metric.groupby("set", sort=False):
+        out = [model for where, model in lacking if where == name]
+        complete = rows[~rows["model"].isin(out)]
+        if complete["model"].nunique() < 2:
+            notes.append(f"Ranking ({name}): fewer than two models were scored on all cases.")
+        elif METRICS[given.metric].higher_is_better is None:
+            notes.append(f"Ranking ({name}): no direction of {given.metric} is better.")
+        elif complete.pivot(index="case", columns="model", values="value").dropna().empty:
+            notes.append(f"Ranking ({name}): no case has a defined value of every model.")
+        else:
+            rankings[str(name)] = rank_models(complete, given.options)
+    return Numbers(
+        scores,
+        summaries(scores, given.options),
+        comparisons(scores, given.baseline, given.options),
+        stratum_summaries(of_metric, given.options),
+        stratum_comparisons(of_metric, given.baseline, given.options),
+        rankings,
+        lacking,
+        tuple(notes),
+    )

@@ -1,0 +1,227 @@
+"""Put the sections together and write them: report.html, report.md, tables and figures."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup, escape
+
+from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.reporting import checks, trainings
+from nnunet_transformers.comparison.reporting.answer import answer, leading_model
+from nnunet_transformers.comparison.reporting.blocks import (
+    Block,
+    Bullets,
+    Chart,
+    Code,
+    Paragraph,
+    Picture,
+    Section,
+    Table,
+)
+from nnunet_transformers.comparison.reporting.cases import examples
+from nnunet_transformers.comparison.reporting.drawing import save_pdf, svg
+from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.numbers import Numbers, compute
+from nnunet_transformers.comparison.reporting.outputs import csv_text, latex_table, markdown
+from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS
+from nnunet_transformers.comparison.reporting.provenance import commands_to_reproduce, provenance
+from nnunet_transformers.comparison.reporting.score_sections import rank_section, score_section
+from nnunet_transformers.comparison.reporting.stratum_sections import lesion_section, site_section
+from nnunet_transformers.comparison.reporting.views import SetView
+from nnunet_transformers.comparison.statistics import methods
+from nnunet_transformers.comparison.timing import Training, read_training
+
+
+def write_report(given: ReportInput, folder: Path) -> Path:
+    """Write the report of a comparison.
+
+    Args:
+        given: scores and where they come from.
+        folder: made if it does not exist; gets report.html, which needs no other file, report.md, and the folders
+            `tables` (CSV with unrounded numbers, LaTeX) and `figures` (SVG and PDF; JPEG of cases). Files of these
+            names are replaced.
+
+    Returns:
+        The path of report.html.
+
+    Raises:
+        ComparisonError: the scores cannot be reported. Nothing was written then.
+    """
+    checks.refuse_unusable(given)
+    title = given.title or f"{given.results.dataset}: comparison of {_models(given)}"
+    sections = report_sections(given)
+    html = page(title, sections)
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = [block for section in sections for block in section.blocks]
+    for block in blocks:
+        _write_files(block, folder)
+    _write(folder / "report.md", markdown(title, sections).encode())
+    _write(folder / "report.html", html.encode())
+    return folder / "report.html"
+
+
+def report_sections(given: ReportInput) -> list[Section]:
+    """The whole report, in the order it is read."""
+    numbers = compute(given)
+    read = {model.identifier: read_training(model) for model in given.results.models}
+    views = [SetView(given, numbers, name, _shown(given, numbers, name)) for name in numbers.sets]
+    curves, curve_notes = trainings.learning_curves(given)
+    runtime, runtime_notes = trainings.runtime(given, read)
+    pictures, picture_notes = examples(given, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])
+    notes = [*_score_notes(given, numbers), *curve_notes, *runtime_notes, *picture_notes]
+    of_sets = [
+        section
+        for view in views
+        for section in (score_section(view), lesion_section(view), site_section(view), rank_section(view))
+        if section.blocks
+    ]
+    return [
+        Section(
+            "Is any model better than the baseline?",
+            "answer",
+            [*_remarks(given, read), *answer(given, numbers), *_caveat(numbers)],
+        ),
+        trainings.what_was_compared(given, numbers.scores, read),
+        *of_sets,
+        pictures,
+        curves,
+        runtime,
+        Section("What is not shown, and why", "not-shown", [Bullets(notes)]),
+        _definitions(numbers),
+        _methods(given, numbers),
+        _provenance(given, read),
+    ]
+
+
+def page(title: str, sections: Sequence[Section]) -> str:
+    """Sections as one HTML page that loads nothing."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(svg=lambda drawing: Markup(svg(drawing)), jpeg=_data_uri, unbroken=_unbroken)
+    environment.tests["block"] = lambda block, kind: type(block).__name__ == kind
+    return environment.get_template("report.html.jinja").render(title=title, sections=sections)
+
+
+def _models(given: ReportInput) -> str:
+    return f"{len(given.models)} models" if len(given.models) > 1 else given.models[0]
+
+
+def _shown(given: ReportInput, numbers: Numbers, name: str) -> list[str]:
+    """The baseline, the model the answer is about, and the best two others by their mean."""
+    table = numbers.summaries
+    rows = table[(table["set"] == name) & (table["metric"] == given.metric)]
+    sign = -1 if METRICS[given.metric].higher_is_better is False else 1
+    ordered = rows.assign(gain=rows["mean"] * sign).sort_values(["gain", "model"], ascending=[False, True])["model"]
+    first = [given.baseline, leading_model(given, numbers, name)]
+    there = set(rows["model"])
+    return [model for model in dict.fromkeys([*first, *ordered]) if model in there][:4]
+
+
+def _remarks(given: ReportInput, read: dict[str, Training]) -> list[Paragraph]:
+    named = {given.names.get(identifier, identifier): training for identifier, training in read.items()}
+    short = {
+        name: (training.epochs, training.iterations)
+        for name, training in named.items()
+        if training.is_short and training.epochs and training.iterations
+    }
+    epochs = {name: training.epochs for name, training in named.items() if training.epochs}
+    remarks = [*given.remarks, *checks.short_trainings(short), *checks.unequal_lengths(epochs)]
+    return [Paragraph(text, "remark") for text in remarks]
+
+
+def _caveat(numbers: Numbers) -> list[Paragraph]:
+    texts = [methods.CAVEAT_CROSS_VALIDATION] if CROSS_VALIDATION in numbers.sets else []
+    texts += [methods.CAVEAT_TEST_SET] if numbers.sets[-1] != CROSS_VALIDATION else []
+    return [Paragraph(f"How sure: {texts[0]}", "soft"), *(Paragraph(text, "soft") for text in texts[1:])]
+
+
+def _score_notes(given: ReportInput, numbers: Numbers) -> list[str]:
+    notes = [
+        *checks.missing_folds(given),
+        *checks.models_without_scores(given),
+        *checks.splits(given),
+        *numbers.notes,
+        *checks.disagreeing_rows(numbers.scores),
+        *checks.empty_references(numbers.scores),
+        *checks.undefined_values(numbers.scores),
+    ]
+    if not given.results.ensembles and len(given.results.models) > 1:
+        notes.append("Ensembles: there is none in the results folder (nnUNetv2_find_best_configuration makes them).")
+    if given.results.selection is None:
+        notes.append("nnU-Net's own selection: there is no inference_information.json.")
+    return notes
+
+
+def _definitions(numbers: Numbers) -> Section:
+    there = list(dict.fromkeys(numbers.scores["metric"]))
+    rows = [
+        [metric.label, metric.unit, metric.definition, metric.source]
+        for metric in METRICS.values()
+        if metric.name in there
+    ]
+    table = Table(
+        "R: lesion in the reference, P: in the prediction.", ["metric", "unit", "definition", "source"], rows,
+        name="definitions", numeric=False,
+    )  # fmt: skip
+    return Section("Definitions of the metrics", "definitions", [table])
+
+
+def _methods(given: ReportInput, numbers: Numbers) -> Section:
+    units = {name: METRICS[name].unit for name in dict.fromkeys(numbers.scores["metric"])}
+    paragraphs = methods.methods_text(given.options, given.baseline, units)
+    text = [line for paragraph in paragraphs for line in (paragraph, "")]
+    blocks: list[Block] = [
+        Paragraph("Text for the methods section of a paper, from the options that were used:"),
+        Code(text[:-1]),
+        Paragraph("References:"),
+        Bullets(methods.REFERENCES),
+    ]
+    return Section("Methods", "methods", blocks)
+
+
+def _provenance(given: ReportInput, read: dict[str, Training]) -> Section:
+    rows = [list(entry) for entry in provenance(given, read)]
+    commands = list(given.commands) or commands_to_reproduce(given.results)
+    blocks: list[Block] = [
+        Table("Hashes are of the files' bytes.", ["fact", "value"], rows, name="provenance", numeric=False),
+        Paragraph("Commands:"),
+        Code(commands),
+    ]
+    return Section("Where the numbers come from", "provenance", blocks)
+
+
+def _write_files(block: Block, folder: Path) -> None:
+    if isinstance(block, Table) and block.name:
+        _write(folder / "tables" / f"{block.name}.csv", csv_text(block).encode())
+        _write(folder / "tables" / f"{block.name}.tex", latex_table(block).encode())
+    elif isinstance(block, Chart):
+        _write(folder / "figures" / f"{block.name}.svg", svg(block.drawing).encode())
+        save_pdf(block.drawing, folder / "figures" / f"{block.name}.pdf")
+    elif isinstance(block, Picture):
+        _write(folder / "figures" / f"{block.name}.jpg", block.jpeg)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _data_uri(jpeg: bytes) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+
+def _unbroken(cell: str) -> Markup:
+    """A cell whose interval, in brackets, stays on one line."""
+    return Markup(re.sub(r"\[[^\]]*\]", r'<span class="whole">\g<0></span>', str(escape(cell))))

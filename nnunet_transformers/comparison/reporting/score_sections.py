@@ -1,0 +1,164 @@
+"""Sections about the scores of one set: main table, differences to the baseline, cases and ranks."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.reporting import charts
+from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
+from nnunet_transformers.comparison.reporting.formatting import interval, joined, listed, number, p_equals
+from nnunet_transformers.comparison.reporting.full_tables import all_metrics, differences, every_case
+from nnunet_transformers.comparison.reporting.views import SetView, axis_title, heading, records
+
+# What the main table shows of all metrics; the others are in the table of all metrics.
+_MAIN_METRICS = ("nsd_1mm", "hd95_mm", "absolute_volume_difference_ml", "lesion_f1_atlas", "lesion_f1_isles")
+_MARKS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "≠"}
+
+
+def score_section(view: SetView) -> Section:
+    """Main table, forest plot, scatter, and the folded table of all metrics."""
+    blocks: list[Block | None] = [main_table(view), *_differing_cases(view)]
+    rows = view.of(view.numbers.comparisons)
+    rows = rows[(rows["metric"] == view.given.metric) & (rows["n"] > 0)]
+    if len(rows):
+        blocks += [_forest(view, rows), *_scatter(view)]
+    else:
+        blocks.append(Paragraph("Differences are not shown: there are no two models with scores of the same cases."))
+    blocks += [all_metrics(view), differences(view), every_case(view)]
+    return Section(f"Scores: {view.name}", f"scores{view.suffix}", [block for block in blocks if block is not None])
+
+
+def rank_section(view: SetView) -> Section:
+    """Critical-difference diagram, or why there is none."""
+    ranking = view.numbers.rankings.get(view.name)
+    if ranking is None:
+        reasons = [note for note in view.numbers.notes if note.startswith(f"Ranking ({view.name})")]
+        return Section(f"Ranks: {view.name}", f"ranks{view.suffix}", [Paragraph(reason) for reason in reasons])
+    ranks = ranking.average_ranks
+    drawing = charts.critical_difference(
+        ranks,
+        ranking.wilcoxon_groups,
+        difference=ranking.critical_difference if math.isfinite(ranking.critical_difference) else None,
+        styles={model: view.style(model) for model in ranks},
+    )
+    left_out = [model for model in view.models if model not in ranks]
+    without = f" Left out, as not scored on all cases: {joined(left_out)}." if left_out else ""
+    caption = (
+        f"Average ranks by {view.metric.label} over {ranking.n_subjects} subjects ({ranking.n_cases} cases); 1 is "
+        "best. Thick bars join models that no pairwise signed-rank test (Holm-corrected) tells apart; dots mark the "
+        "members of a bar. The scale above is Nemenyi's critical difference, for comparison. "
+        f"Friedman's test of equal ranks: {p_equals(ranking.friedman.p)}.{without}"
+    )
+    data = pd.DataFrame({"model": list(ranks), "average_rank": list(ranks.values())})
+    rows = [[model, f"{rank:.2f}"] for model, rank in ranks.items()]
+    return Section(
+        f"Ranks: {view.name}",
+        f"ranks{view.suffix}",
+        [
+            Chart(f"critical_difference{view.suffix}", drawing, caption),
+            Table("Average ranks.", ["", "average rank"], rows, name=f"ranks{view.suffix}", folded=True, data=data),
+        ],
+    )
+
+
+def main_table(view: SetView) -> Table:
+    """Mean, interval and mark of each model by the main metrics."""
+    summaries = view.of(view.numbers.summaries)
+    there = list(dict.fromkeys(summaries["metric"]))
+    metrics = [METRICS[name] for name in dict.fromkeys([view.given.metric, *_MAIN_METRICS]) if name in there]
+    verdicts = view.of(view.numbers.comparisons).set_index(["metric", "model"])["verdict"].to_dict()
+    by_model = summaries.set_index(["model", "metric"]).to_dict("index")
+    rows = []
+    for model in view.models:
+        n = by_model[model, view.given.metric]["n"]
+        cells = []
+        for metric in metrics:
+            entry = by_model.get((model, metric.name))
+            if entry is None:
+                cells.append("not scored")
+                continue
+            mark = _MARKS.get(str(verdicts.get((metric.name, model), "")).split(" ")[0], "")
+            other_n = f" (n = {entry['n']})" if entry["n"] != n else ""
+            bounds = interval(entry["mean_low"], entry["mean_high"], metric.unit)
+            cells.append(f"{number(entry['mean'], metric.unit)}{' ' if mark else ''}{mark} [{bounds}]{other_n}")
+        name = f"{model} (baseline)" if model == view.given.baseline else model
+        rows.append([f"{name} †" if view.lacks(model) else name, str(n), *cells])
+    level = f"{100 * view.given.options.confidence:g} %"
+    margins = {metric: margin for metric, margin in view.given.options.margins.items() if metric in there}
+    equivalence = ", ".join(f"{METRICS[metric].label} within {margin:g}" for metric, margin in margins.items())
+    caption = (
+        f"Mean [{level} interval] over n cases. Against the baseline, after Holm's correction over the models: ▲ "
+        f"better, ▼ worse, ≈ equivalent ({equivalence or 'no margin stated'}), no mark: undecided. ↑ higher is better, "
+        "↓ lower. † not scored on all cases: its mean is not comparable with the others, its mark is, on the cases "
+        f"both have. Unrounded: tables/summaries{view.suffix}.csv, tables/comparisons{view.suffix}.csv."
+    )
+    return Table(caption, ["", "n", *(heading(metric) for metric in metrics)], rows, name=f"main{view.suffix}")
+
+
+def _forest(view: SetView, rows: pd.DataFrame) -> Chart:
+    metric = view.metric
+    sign = -1 if metric.higher_is_better is False else 1
+    ordered = rows.assign(gain=rows["mean_difference"] * sign).sort_values("gain", ascending=False, kind="stable")
+    drawn = [
+        charts.ForestRow(
+            f"{row.model} †" if view.lacks(row.model) else row.model,
+            view.style(row.model),
+            charts.Interval(row.mean_difference, row.mean_low, row.mean_high),
+            f"{number(row.mean_difference, metric.unit, signed=True)} "
+            f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}), n = {row.n}, {row.verdict}",
+        )
+        for row in records(ordered)
+    ]
+    favours = ("model better", "baseline better") if sign < 0 else ("baseline better", "model better")
+    if metric.higher_is_better is None:
+        favours = ("model lower", "model higher")
+    margin = view.given.options.margins.get(metric.name)
+    quantity = f"mean difference in {axis_title(metric)}, model minus baseline ({view.given.baseline})"
+    band = f" Grey band: the margin of equivalence, ±{margin:g}." if margin else ""
+    caption = (
+        f"Difference of each model to the baseline on the same cases, with {100 * view.given.options.confidence:g} % "
+        f"intervals that resample subjects. An interval that does not reach zero speaks for a difference; the "
+        f"verdict is by the Holm-corrected tests.{band}"
+    )
+    drawing = charts.forest(drawn, quantity=quantity, margin=margin, favours=favours)
+    return Chart(f"forest{view.suffix}", drawing, caption)
+
+
+def _scatter(view: SetView) -> list[Block]:
+    values, baseline, unit = view.values, view.given.baseline, view.metric.unit
+    if baseline not in values:
+        return []
+    panels = []
+    for model in values.columns.drop(baseline):
+        both = values[[baseline, model]].dropna()
+        hints = [
+            f"{case}: {baseline} {number(a, unit)}, {model} {number(b, unit)}"
+            for case, a, b in both.itertuples(name=None)
+        ]
+        if len(both):
+            x, y = both[baseline].tolist(), both[model].tolist()
+            panels.append(charts.Points(model, view.style(model), x, y, hints))
+    if not panels:
+        return []
+    side = "below" if view.metric.higher_is_better is False else "above"
+    what = "higher" if view.metric.higher_is_better is None else "better"
+    caption = (
+        f"{view.metric.label} of each case: the model against the baseline. The model is {what} on "
+        f"cases {'above' if what == 'higher' else side} the dashed line. Rest the pointer on a point for "
+        "the name of its case."
+    )
+    drawing = charts.scatter(panels, baseline=baseline, quantity=axis_title(view.metric))
+    return [Chart(f"scatter{view.suffix}", drawing, caption)]
+
+
+def _differing_cases(view: SetView) -> list[Block]:
+    return [
+        Paragraph(
+            f"{model} was not scored on {len(cases)} cases that other models were scored on: {listed(cases)}.", "remark"
+        )
+        for model in view.models
+        if (cases := view.numbers.lacking.get((view.name, model)))
+    ]

@@ -1,0 +1,145 @@
+"""Sections about groups of the cases of one set: lesion sizes, sites and folds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnunet_transformers.comparison.metrics.definitions import Metric
+from nnunet_transformers.comparison.reporting import charts
+from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
+from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value
+from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of
+from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
+from nnunet_transformers.comparison.statistics.strata import FOLD, LESION_SIZE, SITE, lesion_size_cuts
+
+_MOST_WITH_POINTS = 3
+_CASES_PER_BIN = 10
+_FEWEST_BINS, _MOST_BINS = 3, 12
+
+
+def lesion_section(view: SetView) -> Section:
+    """The metric by lesion volume, and differences to the baseline by quarter."""
+    scored = view.values.notna().any(axis=1)
+    volumes = view.volumes[(view.volumes > 0) & scored]
+    blocks: list[Block] = []
+    if volumes.empty:
+        blocks.append(Paragraph("Not shown: no case with a score and a lesion of known volume."))
+    else:
+        cuts = lesion_size_cuts(view.of(view.numbers.of_metric(view.given.metric)))[view.name]
+        models = view.models if len(view.models) <= 2 * _MOST_WITH_POINTS else view.shown
+        points = []
+        for model in models:
+            own = view.values[model].dropna()
+            own = own[own.index.isin(volumes.index)]
+            hints = [
+                f"{case}, {volumes[case]:.2f} ml, {model}: {number(v, view.metric.unit)}"
+                for case, v in zip(own.index, own, strict=True)
+            ]
+            line = running_median(volumes[own.index].to_numpy(), own.to_numpy())
+            x = volumes[own.index].tolist()
+            points.append(charts.Points(model, view.style(model), x, own.tolist(), hints, line))
+        with_points = len(points) <= _MOST_WITH_POINTS
+        drawing = charts.by_volume(points, quantity=axis_title(view.metric), cuts=cuts, show_points=with_points)
+        what = "Each point is a case. " if with_points else ""
+        caption = (
+            f"{view.metric.label} by the volume of the reference lesion. {what}Lines: medians of "
+            f"{_CASES_PER_BIN} or more cases of neighbouring volume. Dotted: limits of the quarters."
+        )
+        blocks.append(Chart(f"by_volume{view.suffix}", drawing, caption))
+    blocks += _strata_blocks(view, LESION_SIZE, "by_lesion_size")
+    return Section(f"By lesion size: {view.name}", f"lesions{view.suffix}", blocks)
+
+
+def site_section(view: SetView) -> Section:
+    """The metric by site, and by fold in cross-validation."""
+    blocks = _strata_blocks(view, SITE, "by_site")
+    blocks += _strata_blocks(view, FOLD, "by_fold")
+    return Section(f"By site and fold: {view.name}", f"sites{view.suffix}", blocks)
+
+
+def running_median(volumes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:
+    """Medians of volume and value in bins of equally many cases, in the order of volume; none for fewer than 30 cases.
+
+    Args:
+        volumes, values: (n,), finite.
+    """
+    bins = min(_MOST_BINS, len(volumes) // _CASES_PER_BIN)
+    if bins < _FEWEST_BINS:
+        return []
+    order = np.argsort(volumes, kind="stable")
+    return [(float(np.median(volumes[part])), float(np.median(values[part]))) for part in np.array_split(order, bins)]
+
+
+def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
+    metric = view.metric
+    summaries = view.of(view.numbers.stratum_summaries)
+    summaries = summaries[(summaries["by"] == kind) & (summaries["n"] > 0)]
+    differences = view.of(view.numbers.stratum_comparisons)
+    differences = differences[(differences["by"] == kind) & (differences["n"] > 0)]
+    groups = list(dict.fromkeys(summaries["stratum"]))
+    if len(groups) < 2:
+        only = f" ({groups[0]})" if groups else ""
+        return [Paragraph(f"By {kind}: not shown, there is only one group of cases{only}.", "soft")] if groups else []
+    means = summaries.set_index(["stratum", "model"]).to_dict("index")
+    gains = differences.set_index(["stratum", "model"]).to_dict("index")
+    blocks: list[Block] = []
+    counts = {group: max(means[key]["n"] for key in means if key[0] == group) for group in groups}
+    labels = [f"{group} (n = {counts[group]})" for group in groups]
+    shown = [model for model in view.shown if any((group, model) in means for group in groups)]
+    if kind != FOLD:
+        absolute = {model: (view.style(model), _intervals(means, groups, model, "mean")) for model in shown}
+        drawing = charts.strata(labels, absolute, quantity=f"mean {axis_title(metric)}", zero=False)
+        blocks.append(
+            Chart(f"{name}{view.suffix}", drawing, f"Mean {metric.label} by {kind}, with intervals.{drawn_of(view)}")
+        )
+    others = [model for model in shown if model != view.given.baseline]
+    if others and gains and kind == LESION_SIZE:
+        relative = {model: (view.style(model), _intervals(gains, groups, model, "mean_difference")) for model in others}
+        quantity = f"mean difference in {axis_title(metric)}, model minus baseline"
+        drawing = charts.strata(labels, relative, quantity=quantity, zero=True)
+        caption = f"Differences to the baseline by {kind}, with intervals.{drawn_of(view)}"
+        blocks.append(Chart(f"difference_{name}{view.suffix}", drawing, caption))
+    rows = []
+    for group in groups:
+        for model in [model for model in view.given.models if (group, model) in means]:
+            entry, gain = means[group, model], gains.get((group, model))
+            rows.append(
+                [
+                    f"{group}{' ‡' if entry['few'] else ''}",
+                    model,
+                    str(entry["n"]),
+                    f"{number(entry['mean'], metric.unit)} "
+                    f"[{interval(entry['mean_low'], entry['mean_high'], metric.unit)}]",
+                    number(entry["median"], metric.unit),
+                    _difference(gain, metric),
+                    p_value(gain["p_holm"]) if gain else "",
+                    str(gain["verdict"]) if gain else "",
+                ]
+            )
+    head = [kind, "model", "n", f"mean {metric.label}", "median", "difference to the baseline", "p (Holm)", "verdict"]
+    caption = (
+        f"{metric.label} by {kind}. ‡ fewer than {FEW_SUBJECTS} subjects: the interval is not to be relied on. Holm's "
+        "correction is over all models and groups of this table."
+    )
+    data = summaries.merge(
+        differences, on=["set", "metric", "by", "stratum", "model"], how="left", suffixes=("", "_difference")
+    )
+    folded = kind != LESION_SIZE or len(rows) > 8
+    blocks.append(Table(caption, head, rows, name=f"{name}{view.suffix}", numeric=False, folded=folded, data=data))
+    return blocks
+
+
+def _difference(gain: dict | None, metric: Metric) -> str:
+    if gain is None:
+        return ""
+    bounds = interval(gain["mean_low"], gain["mean_high"], metric.unit, signed=True)
+    return f"{number(gain['mean_difference'], metric.unit, signed=True)} [{bounds}]"
+
+
+def _intervals(entries: dict, groups: Sequence[str], model: str, value: str) -> list[charts.Interval]:
+    nothing = {value: math.nan, "mean_low": math.nan, "mean_high": math.nan}
+    found = [entries.get((group, model), nothing) for group in groups]
+    return [charts.Interval(entry[value], entry["mean_low"], entry["mean_high"]) for entry in found]

@@ -1,0 +1,190 @@
+"""Sections about the models: what was trained and how, how it went, and how long it took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from nnunet_transformers.comparison.reporting import charts
+from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
+from nnunet_transformers.comparison.reporting.drawing import model_style
+from nnunet_transformers.comparison.reporting.formatting import counted, duration, joined, listed
+from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.learning_curves import mean_curve, read_learning_curve
+from nnunet_transformers.comparison.reporting.provenance import configuration
+from nnunet_transformers.comparison.results import Model
+from nnunet_transformers.comparison.timing import Training
+
+
+def what_was_compared(given: ReportInput, scores: pd.DataFrame, trainings: Mapping[str, Training]) -> Section:
+    """Data in a sentence per set, and a table of the models."""
+    paragraphs = [Paragraph(_data_sentence(str(name), rows)) for name, rows in scores.groupby("set", sort=False)]
+    head = ["", "network", "parameters", "plans, configuration", "patch, spacing", "training", "folds"]
+    rows = []
+    for name, model in _models(given):
+        training, plan = trainings[model.identifier], configuration(model)
+        epochs = (
+            f"{training.epochs} epochs of {training.iterations or '?'} iterations" if training.epochs else "unknown"
+        )
+        folds = sorted({int(fold) for fold in model.scores["fold"].dropna()})
+        rows.append(
+            [
+                f"{name} (baseline)" if name == given.baseline else name,
+                training.network or "unknown",
+                f"{training.parameters:,}" if training.parameters else "unknown",
+                f"{model.plans}, {model.configuration}",
+                f"{_sizes(plan.get('patch_size'))} voxels, {_sizes(plan.get('spacing'))} mm",
+                f"{epochs}, batch {training.batch_size or plan.get('batch_size', 'unknown')}",
+                _folds(folds, model.missing_folds),
+            ]
+        )
+    caption = (
+        "The models. Where plans and configuration agree, so do preprocessing and, for nnU-Net's trainers and ours, "
+        "augmentation; network, optimiser and schedule are each trainer's own."
+    )
+    blocks: list[Block] = [
+        *paragraphs,
+        Table(caption, head, rows, name="models", numeric=False),
+    ]
+    if given.results.ensembles:
+        members = [
+            f"{given.names.get(ensemble.identifier, ensemble.identifier)} averages the probabilities of "
+            f"{joined([given.names.get(member, member) for member in ensemble.members])}"
+            for ensemble in given.results.ensembles
+        ]
+        blocks.append(Paragraph(f"Ensembles: {'; '.join(members)}."))
+    selection = given.results.selection
+    if selection:
+        models = joined([given.names.get(model, model) for model in selection.models])
+        steps = joined(selection.postprocessing_steps) or "none, it did not help"
+        blocks.append(
+            Paragraph(
+                f"nnU-Net's own selection (nnUNetv2_find_best_configuration, by mean Dice alone): {models}"
+                f"{', as an ensemble' if len(selection.models) > 1 else ''}; postprocessing: {steps}."
+            )
+        )
+    return Section("What was compared, and how", "compared", blocks)
+
+
+def learning_curves(given: ReportInput) -> tuple[Section, list[str]]:
+    """Losses and pseudo Dice over epochs, and sentences about what is not in them."""
+    notes: list[str] = []
+    losses: list[charts.Curve] = []
+    dice: list[charts.Curve] = []
+    for name, model in _models(given):
+        folders = _fold_folders(model)
+        read = {fold: read_learning_curve(folder) for fold, folder in folders.items()}
+        folds = {fold: curve for fold, curve in read.items() if curve.validation_loss}
+        if not folds:
+            notes.append(f"Learning curve of {name}: it has no training log.")
+            continue
+        without = [fold for fold in folders if fold not in folds]
+        if without:
+            notes.append(f"Learning curve of {name}: fold {listed(list(map(str, without)))} has no training log.")
+        lengths = {fold: len(curve.validation_loss) for fold, curve in folds.items()}
+        if len(set(lengths.values())) > 1:
+            texts = ", ".join(f"fold {fold}: {length}" for fold, length in lengths.items())
+            notes.append(
+                f"Learning curve of {name}: folds have logs of different length ({texts} epochs); it is drawn over the "
+                "epochs that all have."
+            )
+        style = model_style(given.styles.get(name, len(given.styles)))
+        for curve, kind, faint in (
+            (mean_curve([fold.train_loss for fold in folds.values()]), losses, True),
+            (mean_curve([fold.validation_loss for fold in folds.values()]), losses, False),
+            (mean_curve([fold.pseudo_dice for fold in folds.values()]), dice, False),
+        ):
+            if curve:
+                kind.append(charts.Curve(name, style, curve, faint))
+    if not losses:
+        return Section("Learning curves", "curves", [Paragraph("There is no training log to draw.")]), notes
+    panels: list[tuple[str, Sequence[charts.Curve]]] = [("loss", losses)]
+    if dice:
+        panels.append(("pseudo Dice", dice))
+    caption = (
+        "Mean over the folds of each model. Left: loss on training data (thin) and on validation patches (thick), "
+        "comparable between models with the same configuration only. Right: nnU-Net's pseudo Dice on validation "
+        "patches, not the Dice of whole cases."
+    )
+    return Section("Learning curves", "curves", [Chart("learning_curves", charts.curves(panels), caption)]), notes
+
+
+def runtime(given: ReportInput, trainings: Mapping[str, Training]) -> tuple[Section, list[str]]:
+    """Time per epoch, of all folds and of the validation."""
+    notes, rows, data = [], [], []
+    for name, model in _models(given):
+        training = trainings[model.identifier]
+        if not training.folds:
+            notes.append(f"Times of {name}: it has no training log.")
+        total = training.training_seconds if training.folds else None
+        rows.append(
+            [
+                name,
+                duration(training.seconds_per_epoch),
+                duration(total),
+                str(len(training.folds)),
+                duration(training.validation_seconds),
+                "; ".join(training.machines) or "unknown",
+            ]
+        )
+        data.append(
+            {
+                "model": name,
+                "parameters": training.parameters,
+                "seconds_per_epoch_median": training.seconds_per_epoch,
+                "training_seconds": total,
+                "folds_with_a_log": len(training.folds),
+                "validation_seconds": training.validation_seconds,
+                "machines": "; ".join(training.machines),
+            }
+        )
+    notes.append("Memory: nnU-Net does not record it.")
+    head = ["", "per epoch (median)", "training, sum of folds", "folds with a log", "validation, sum", "machine"]
+    table = Table(
+        "Runtime from nnU-Net's logs. Trainings that shared a machine took longer than they would alone.",
+        head, rows, name="runtime", data=pd.DataFrame(data),
+    )  # fmt: skip
+    return Section("Runtime", "runtime", [table]), notes
+
+
+def _models(given: ReportInput) -> list[tuple[str, Model]]:
+    """Trained models with their names, the baseline first."""
+    named = [(given.names.get(model.identifier, model.identifier), model) for model in given.results.models]
+    return sorted(named, key=lambda pair: given.styles.get(pair[0], len(given.styles)))
+
+
+def _data_sentence(name: str, rows: pd.DataFrame) -> str:
+    cases = rows.drop_duplicates("case")
+    subjects = cases["subject"].where(cases["subject"].astype(str) != "", cases["case"]).nunique()
+    sites = sorted(site for site in cases["site"].dropna().unique() if site)
+    at = f" from {counted(len(sites), 'site')}" if sites else ", sites unknown"
+    volumes = cases["reference_ml"].dropna()
+    lesions = (
+        f"; lesions of {volumes.min():.2f} to {volumes.max():.1f} ml, median {volumes.median():.1f} ml"
+        if len(volumes)
+        else ""
+    )
+    text = f"{name[0].upper()}{name[1:]}: {counted(len(cases), 'case')} of {counted(subjects, 'subject')}{at}{lesions}."
+    if name == CROSS_VALIDATION:
+        folds = sorted({int(fold) for fold in rows["fold"].dropna()})
+        text += (
+            f" {counted(len(folds), 'fold')}: each case is scored once, by the network that was not trained on it."
+            if folds
+            else ""
+        )
+    return text
+
+
+def _fold_folders(model: Model) -> dict[int, Any]:
+    return {int(path.name[5:]): path for path in sorted(model.folder.glob("fold_*")) if path.name[5:].isdigit()}
+
+
+def _sizes(values: Sequence[float] | None) -> str:
+    return " × ".join(f"{value:.3g}" for value in values) if values else "unknown"
+
+
+def _folds(there: Sequence[int], missing: Sequence[int]) -> str:
+    text = ", ".join(map(str, there)) or "merged"
+    return f"{text} (missing: {', '.join(map(str, missing))})" if missing else text

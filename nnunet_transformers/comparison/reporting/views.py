@@ -1,0 +1,87 @@
+"""What the sections of one set of scores share: its numbers, its models and how they are called and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from nnunet_transformers.comparison.metrics.definitions import METRICS, Metric
+from nnunet_transformers.comparison.reporting.drawing import Style, model_style
+from nnunet_transformers.comparison.reporting.formatting import joined
+from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.numbers import Numbers
+
+
+@dataclass(frozen=True)
+class SetView:
+    """What the sections of one set are made of.
+
+    Attributes:
+        shown: models to draw where all are too many, the baseline first.
+    """
+
+    given: ReportInput
+    numbers: Numbers
+    name: str
+    shown: Sequence[str]
+
+    @property
+    def metric(self) -> Metric:
+        return METRICS[self.given.metric]
+
+    @property
+    def suffix(self) -> str:
+        """For the names of files; nothing for cross-validation."""
+        plain = "".join(character if character.isalnum() else "_" for character in self.name)
+        return "" if self.name == CROSS_VALIDATION else f"_{plain}"
+
+    def of(self, table: pd.DataFrame) -> pd.DataFrame:
+        return table[table["set"] == self.name]
+
+    def style(self, model: str) -> Style:
+        return model_style(self.given.styles[model])
+
+    def lacks(self, model: str) -> bool:
+        return (self.name, model) in self.numbers.lacking
+
+    @property
+    def models(self) -> list[str]:
+        """With a score of the metric, the baseline first."""
+        there = set(self.of(self.numbers.of_metric(self.given.metric))["model"])
+        return [model for model in self.given.models if model in there]
+
+    @property
+    def values(self) -> pd.DataFrame:
+        """The metric by case (rows) and model, the baseline first."""
+        rows = self.of(self.numbers.of_metric(self.given.metric))
+        return rows.pivot(index="case", columns="model", values="value")[self.models]
+
+    @property
+    def volumes(self) -> pd.Series:
+        """Lesion volume in ml by case."""
+        rows = self.of(self.numbers.of_metric(self.given.metric))
+        return rows.drop_duplicates("case").set_index("case")["reference_ml"].astype(float)
+
+
+def records(table: pd.DataFrame) -> list[Any]:
+    """The rows of a table, its columns as attributes."""
+    return list(table.itertuples())
+
+
+def axis_title(metric: Metric) -> str:
+    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label
+
+
+def heading(metric: Metric) -> str:
+    """Of a column, with an arrow to the better side."""
+    arrow = {True: " ↑", False: " ↓", None: ""}[metric.higher_is_better]
+    return f"{axis_title(metric)}{arrow}"
+
+
+def drawn_of(view: SetView) -> str:
+    """A sentence for a caption where not all models are drawn."""
+    every = view.models
+    return f" Drawn of {len(every)} models: {joined(list(view.shown))}." if len(every) > len(view.shown) else ""

@@ -1,0 +1,102 @@
+"""Mean, median and quartiles of each model, with intervals that resample subjects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from nnunet_transformers.comparison.statistics.bootstrap import (
+    bootstrap_means,
+    bootstrap_quantiles,
+    interval,
+    resample_counts,
+)
+from nnunet_transformers.comparison.statistics.options import Options
+from nnunet_transformers.comparison.statistics.scores import checked, metric_definition
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of one model over its cases; not a number where there are none, bounds also with a single subject.
+
+    Attributes:
+        n: cases with a defined value: all numbers are over these.
+        n_subjects: their subjects.
+        undefined: cases whose value is not a number.
+        …_low, …_high: bounds of the interval.
+    """
+
+    n: int
+    n_subjects: int
+    undefined: int
+    mean: float
+    mean_low: float
+    mean_high: float
+    median: float
+    median_low: float
+    median_high: float
+    lower_quartile: float
+    lower_quartile_low: float
+    lower_quartile_high: float
+    upper_quartile: float
+    upper_quartile_low: float
+    upper_quartile_high: float
+
+
+def summarise(values: np.ndarray, subjects: np.ndarray, options: Options) -> Summary:
+    """Describe the values of one model.
+
+    Args:
+        values: (n,), one per case, NaN where undefined.
+        subjects: (n,), a name or number per case.
+    """
+    defined = ~np.isnan(values)
+    kept = values[defined]
+    names, codes = np.unique(subjects[defined], return_inverse=True)
+    if not len(kept):
+        return Summary(0, 0, len(values), *[math.nan] * 12)
+    counts = resample_counts(len(names), options.resamples, options.seed)
+    levels = (0.5, 0.25, 0.75)
+    estimates = [kept.mean(), *np.quantile(kept, levels)]
+    distributions = [bootstrap_means(kept, codes, counts), *bootstrap_quantiles(kept, codes, counts, levels)]
+    numbers: list[float] = []
+    for estimate, distribution in zip(estimates, distributions, strict=True):
+        numbers += [float(estimate), *interval(distribution, len(names), options.confidence)]
+    return Summary(len(kept), len(names), int((~defined).sum()), *numbers)
+
+
+def summaries(scores: pd.DataFrame, options: Options) -> pd.DataFrame:
+    """A row per set, metric and model: these three columns, then the fields of `Summary`.
+
+    Sets, metrics and models are in the order of their first appearance in the scores.
+    """
+    return summaries_by(checked(scores), ["set", "metric", "model"], scores, options)
+
+
+def summaries_by(table: pd.DataFrame, by: list[str], order: pd.DataFrame, options: Options) -> pd.DataFrame:
+    """`summaries` of a checked table by other columns, whose values come in the order they have in `order`."""
+    for metric in table["metric"].unique():
+        metric_definition(metric)
+    rows = [
+        {
+            **dict(zip(by, key, strict=True)),
+            **asdict(summarise(group["value"].to_numpy(), group["subject"].to_numpy(), options)),
+        }
+        for key, group in table.groupby(by, sort=False, observed=True)
+    ]
+    fields = [*by, *Summary.__dataclass_fields__]
+    return in_order_of(pd.DataFrame(rows, columns=fields), by, order)
+
+
+def in_order_of(frame: pd.DataFrame, by: Sequence[str], order: pd.DataFrame) -> pd.DataFrame:
+    """Rows sorted by columns whose values come in the order of their first appearance in another frame."""
+    places = {column: {value: i for i, value in enumerate(order[column].dropna().unique())} for column in by}
+
+    def place(column: pd.Series) -> pd.Series:
+        return column.map(places[str(column.name)])
+
+    return frame.sort_values(list(by), key=place, kind="stable", ignore_index=True)

@@ -1,0 +1,59 @@
+"""The verdict on a model, from the numbers of its comparison, by rules that are stated in the report."""
+
+from __future__ import annotations
+
+import math
+
+from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
+
+RULES = (
+    "Equivalent: the two one-sided tests put the difference of the means within the stated margin (Holm-corrected), "
+    f"with at least {FEW_SUBJECTS} subjects. Better or worse: the signed-rank test shows a difference "
+    "(Holm-corrected), and the mean points the same way as the ranks. Where both hold, the verdict is equivalent: a "
+    "difference can be detected, but it is smaller than the margin. Everything else is undecided, which is not "
+    "evidence of no difference."
+)
+
+
+def verdict(
+    *,
+    n_subjects: int,
+    mean_difference: float,
+    rank_biserial: float,
+    p: float,
+    p_equivalence: float,
+    margin: float,
+    higher_is_better: bool | None,
+    alpha: float,
+) -> tuple[str, str]:
+    """Verdict and reason, by RULES.
+
+    Args:
+        mean_difference: model minus baseline.
+        rank_biserial: of the same differences; its sign is that of the rank sums.
+        p, p_equivalence: corrected for the comparisons made.
+        margin: not a number if none is stated.
+        higher_is_better: None for a metric that has no better direction.
+
+    Returns:
+        "better", "worse", "equivalent within …", "undecided", or "different" without a better direction; and a sentence
+        without its full stop.
+    """
+    if n_subjects < 2:
+        return "undecided", "no subject to compare on" if n_subjects == 0 else "a single subject cannot be tested"
+    differs = p < alpha
+    equivalent = p_equivalence < alpha and n_subjects >= FEW_SUBJECTS
+    if equivalent:
+        within = "the difference of the means lies within the margin"
+        return f"equivalent within {margin:g}", f"a difference is shown, but {within}" if differs else within
+    if differs and mean_difference * rank_biserial > 0:
+        reason = "the signed-rank test shows a difference, and the mean points the same way"
+        if higher_is_better is None:
+            return "different", reason
+        return ("better" if (mean_difference > 0) == higher_is_better else "worse"), reason
+    if differs:
+        return "undecided", "the signed-rank test shows a difference, but the mean does not point the same way"
+    if p_equivalence < alpha:
+        return "undecided", f"no difference is detected; fewer than {FEW_SUBJECTS} subjects cannot show equivalence"
+    shown = "" if math.isnan(margin) else f", nor equivalence within {margin:g}"
+    return "undecided", f"no difference is shown{shown}"
