@@ -10,7 +10,7 @@ from nnunet_transformers.cli import main
 from nnunet_transformers.plugin.autostart import TRAINER_FOLDER, VARIABLE
 from nnunet_transformers.training.trainers import trainer_names
 
-COMMANDS = ["list", "convert", "scan", "phantom", "demo", "doctor", "env"]
+COMMANDS = ["list", "convert", "scan", "phantom", "compare", "demo", "doctor", "env"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Model:
         scores: one row per case and label, see SCORE_COLUMNS. `fold` is missing where only the merged scores are there.
         missing_folds: folds without a validation.
         notes: what a reader has to know about these scores, as sentences.
+        doubled: cases that were validated in two folds.
     """
 
     folder: Path
@@ -47,6 +49,7 @@ class Model:
     scores: pd.DataFrame
     missing_folds: tuple[int, ...]
     notes: tuple[str, ...]
+    doubled: tuple[str, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -116,7 +119,7 @@ def read_results(folder: Path, splits: Path | None = None) -> Results:
         splits: the dataset's splits_final.json, for the number of folds; five without it.
 
     Raises:
-        ComparisonError: there is no scored model, a file cannot be read, or a case was validated in two folds.
+        ComparisonError: there is no scored model, or a file cannot be read.
     """
     folder = Path(folder)
     if not re.fullmatch(r"Dataset\d{3}_.+", folder.name) or not folder.is_dir():
@@ -138,6 +141,7 @@ def read_results(folder: Path, splits: Path | None = None) -> Results:
         )
     models.sort(key=lambda model: (not re.fullmatch(r"nnUNetTrainer(_\w+)?", model.trainer), model.identifier))
     ensembles = [e for path in sorted(folder.glob("ensembles/ensemble___*")) if (e := _read_ensemble(path))]
+    models, ensembles = _without_doubled(models, ensembles)
     return Results(folder, tuple(models), tuple(ensembles), _read_selection(folder))
 
 
@@ -210,7 +214,12 @@ def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
         int(path.parts[-3].removeprefix("fold_")): read_scores(path, labels, int(path.parts[-3].removeprefix("fold_")))
         for path in sorted(folder.glob("fold_[0-9]*/validation/summary.json"))
     }
-    _refuse_case_in_two_folds(folder, per_fold)
+    doubled = _cases_in_two_folds(per_fold)
+    notes += [
+        f"{case} was validated in folds {' and '.join(map(str, folds))}: it is left out for all models. The folds were "
+        "trained with different splits: delete those that do not belong to the present splits_final.json, train again."
+        for case, folds in doubled.items()
+    ]
     if (folder / "fold_all" / "validation" / "summary.json").is_file():
         notes.append("fold_all is not shown: its validation cases were trained on.")
 
@@ -234,7 +243,7 @@ def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
             return None
         scores, folds = pd.concat(per_fold.values(), ignore_index=True), tuple(per_fold)
     missing = tuple(fold for fold in expected if fold not in folds)
-    return Model(folder, trainer, plans, configuration, scores, missing, tuple(notes))
+    return Model(folder, trainer, plans, configuration, scores, missing, tuple(notes), tuple(doubled))
 
 
 def _merged_folder(folder: Path) -> Path | None:
@@ -255,18 +264,25 @@ def _differ(merged: pd.DataFrame, fold: pd.DataFrame) -> bool:
     return not bool((same | undefined).all())
 
 
-def _refuse_case_in_two_folds(folder: Path, per_fold: dict[int, pd.DataFrame]) -> None:
-    seen: dict[str, int] = {}
+def _cases_in_two_folds(per_fold: dict[int, pd.DataFrame]) -> dict[str, list[int]]:
+    folds_of: dict[str, list[int]] = defaultdict(list)
     for fold, scores in per_fold.items():
         for case in scores["case"].unique():
-            if case in seen:
-                raise ComparisonError(
-                    f"{case} was validated in fold {seen[case]} and in fold {fold} of {folder}",
-                    "The folds were trained with different splits. Delete those that do not belong to the present "
-                    "splits_final.json and train them again. Nothing was written.",
-                    "CASE_IN_TWO_FOLDS",
-                )
-            seen[case] = fold
+            folds_of[case].append(fold)
+    return {case: folds for case, folds in folds_of.items() if len(folds) > 1}
+
+
+def _without_doubled(models: Sequence[Model], ensembles: Sequence[Ensemble]) -> tuple[list[Model], list[Ensemble]]:
+    """A case that one model has twice can be compared with none."""
+    doubled = {case for model in models for case in model.doubled}
+
+    def left(scores: pd.DataFrame) -> pd.DataFrame:
+        return scores[~scores["case"].isin(doubled)].reset_index(drop=True)
+
+    return (
+        [replace(model, scores=left(model.scores)) for model in models],
+        [replace(ensemble, scores=left(ensemble.scores)) for ensemble in ensembles],
+    )
 
 
 def _read_ensemble(folder: Path) -> Ensemble | None:

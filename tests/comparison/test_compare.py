@@ -167,11 +167,18 @@ def test_what_cannot_be_reported_is_said(
     assert not (folders / "report").exists()
 
 
-def test_a_case_in_two_folds_is_refused(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = folders / "nnUNet_results" / DATASET
-    write_model(results, UNET, {0: {CASES[0]: 0.5}, 1: {CASES[0]: 0.6}})
-    assert main(["compare", "report", "--dataset", "201", "--output", str(folders / "report")]) == 2
-    assert CASES[0] in capsys.readouterr().err
+def test_a_case_in_two_folds_is_named_and_left_out_for_all_models(folders: Path) -> None:
+    add_model(folders, UNET, 4)
+    add_model(folders, SWIN, 6)
+    summary = folders / "nnUNet_results" / DATASET / SWIN / "fold_1" / "validation" / "summary.json"
+    content = json.loads(summary.read_text())
+    other = json.loads((summary.parents[2] / "fold_0" / "validation" / "summary.json").read_text())
+    content["metric_per_case"].append(other["metric_per_case"][0])
+    summary.write_text(json.dumps(content))
+    output = report(folders)
+    text = shown(output)
+    assert f"{CASES[0]} was validated in folds 0 and 1" in text[text.index("## What is not shown") :]
+    assert CASES[0] not in set(read_scores(output / "metrics.csv")["case"])
 
 
 def test_scores_are_a_long_table(folders: Path) -> None:

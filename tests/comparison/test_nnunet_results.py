@@ -64,13 +64,12 @@ def test_undefined_dice_stays_undefined_and_is_not_stale(empty: Path) -> None:
     assert read.notes == ()
 
 
-def test_a_case_in_two_folds_is_refused(empty: Path) -> None:
-    write_model(empty, UNET, {0: {"a": 0.9}, 1: {"a": 0.8}})
-    with pytest.raises(
-        ComparisonError, match=r"(?s)a was validated in fold 0 and in fold 1.*CASE_IN_TWO_FOLDS"
-    ) as error:
-        read_results(empty)
-    assert UNET in str(error.value)
+def test_a_case_in_two_folds_is_named_and_left_out_for_all_models(empty: Path) -> None:
+    write_model(empty, UNET, {0: {"a": 0.9}, 1: {"a": 0.8, "b": 0.7}})
+    write_model(empty, SWIN, {0: {"a": 0.9}, 1: {"b": 0.7}})
+    unet, swin = read_results(empty).models
+    assert "a was validated in folds 0 and 1" in unet.notes[0]
+    assert (list(unet.scores["case"]), list(swin.scores["case"])) == (["b"], ["b"])
 
 
 def test_training_on_all_cases_is_not_scored(empty: Path) -> None:

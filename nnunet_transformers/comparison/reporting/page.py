@@ -150,6 +150,7 @@ def _score_notes(given: ReportInput, numbers: Numbers) -> list[str]:
         *checks.missing_folds(given),
         *checks.models_without_scores(given),
         *checks.splits(given),
+        *(f"{given.names[each.identifier]}: {note}" for each in given.results.models for note in each.notes),
         *numbers.notes,
         *checks.disagreeing_rows(numbers.scores),
         *checks.empty_references(numbers.scores),
