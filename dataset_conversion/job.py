@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -176,7 +175,7 @@ class Job:
 
     def _what_records_depend_on(self) -> dict[str, object]:
         options = {**asdict(self.options), "allow": sorted(self.options.allow)}
-        version = metadata.version("nnunet-transformers")
+        version = report.version("nnunet-transformers")
         return {**options, "link": self.link, "pictures": self.pictures, "version": version}
 
     def _finish(

@@ -99,7 +99,7 @@ def conversion_report(
         "versions": {
             "python": platform.python_version(),
             **{
-                package: _version(package)
+                package: version(package)
                 for package in ("nnunet-transformers", "numpy", "nibabel", "SimpleITK", "isal")
             },
         },
@@ -188,7 +188,8 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """Of an installed package, in words where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
