@@ -125,7 +125,7 @@ def test_a_step_another_process_runs_is_waited_for_and_not_run_twice(
 RUNNER = (
     "import signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2])\n"
     "from test_run_local import step; from nnunet_transformers.comparison.run_local import run_steps\n"
-    # A process started in the background of a shell ignores interrupts, one under nohup hang-ups, and so do its children.
+    # A process in the background of a shell ignores interrupts, one under nohup hang-ups, and so do their children.
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     "signal.signal(getattr(signal, 'SIGHUP', signal.SIGTERM), signal.SIG_DFL)\n"
     "folder = Path(sys.argv[1])\n"
