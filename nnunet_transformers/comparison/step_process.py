@@ -19,6 +19,7 @@ from pathlib import Path
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment import Experiment, Local, parse_experiment
 from nnunet_transformers.comparison.locks import locked
+from nnunet_transformers.comparison.peak_memory import record_peak_memory
 from nnunet_transformers.comparison.steps import Step, steps
 
 UNDER_WAY = 75  # exit code: another process runs the step
@@ -62,7 +63,11 @@ def run_step(step: Step) -> int:
             command = step.prepare() if step.prepare else step.command
             if command is not None:
                 print(f"$ {shlex.join(command)}", flush=True)
-                call(command)
+                try:
+                    call(command)
+                finally:
+                    if command[0] == "nnUNetv2_train":
+                        record_peak_memory(lock.parent)
             if not step.is_done():
                 raise RuntimeError(f"{step.name} ended without an error, but its files are not complete")
         except KeyboardInterrupt:

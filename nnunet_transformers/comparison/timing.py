@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 import torch
 
+from nnunet_transformers.comparison.peak_memory import PeakMemory, read_peak_memory
 from nnunet_transformers.comparison.results import Model, read_json
 
 _NUMPY_NUMBERS = [np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)), np.float32(0).__reduce__()[0]]
@@ -40,6 +41,7 @@ class Training:
         epochs, iterations, batch_size: planned, of the first fold.
         machines: host, device and torch version, one entry per different setting.
         parameters: floating-point numbers in the network.
+        memory: the highest peak of its folds, where `compare run` trained them.
     """
 
     folds: dict[int, FoldTiming]
@@ -49,6 +51,7 @@ class Training:
     batch_size: int | None
     machines: tuple[str, ...]
     parameters: int | None
+    memory: PeakMemory | None = None
 
     @property
     def seconds_per_epoch(self) -> float | None:
@@ -86,6 +89,7 @@ def read_training(model: Model) -> Training:
         f"torch {d.get('torch_version', 'unknown')}"
         for d in debug
     ]
+    peaks = [peak for path in folders.values() if (peak := read_peak_memory(path))]
     checkpoints = [file for path in folders.values() if (file := path / "checkpoint_final.pth").is_file()]
     return Training(
         folds=folds,
@@ -95,6 +99,7 @@ def read_training(model: Model) -> Training:
         batch_size=_integer(first.get("batch_size")),
         machines=tuple(dict.fromkeys(machines)),
         parameters=count_parameters(checkpoints[0]) if checkpoints else None,
+        memory=max(peaks, key=lambda peak: peak.mib, default=None),
     )
 
 

@@ -128,7 +128,7 @@ def test_the_answer_comes_first_and_the_sections_in_their_order(opened: Page) ->
         "Best case of",
         "Learning curves",
         "Runtime",
-        "Memory: nnU-Net does not record it.",
+        "nnU-Net does not record it",
         "2 |R ∩ P| / (|R| + |P|)",
         "resamples subjects with all of their cases",
         "SHA-256",

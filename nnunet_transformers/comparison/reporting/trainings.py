@@ -112,13 +112,16 @@ def learning_curves(given: ReportInput) -> tuple[Section, list[str]]:
 
 
 def runtime(given: ReportInput, trainings: Mapping[str, Training]) -> tuple[Section, list[str]]:
-    """Time per epoch, of all folds and of the validation."""
+    """Time per epoch, of all folds and of the validation; memory."""
     notes, rows, data = [], [], []
     for name, model in _models(given):
         training = trainings[model.identifier]
         if not training.folds:
             notes.append(f"Times of {name}: it has no training log.")
         total = training.training_seconds if training.folds else None
+        memory = training.memory
+        if not memory:
+            notes.append(f"Memory of {name}: nnU-Net does not record it; `compare run` does, for what it trains.")
         rows.append(
             [
                 name,
@@ -126,6 +129,7 @@ def runtime(given: ReportInput, trainings: Mapping[str, Training]) -> tuple[Sect
                 duration(total),
                 str(len(training.folds)),
                 duration(training.validation_seconds),
+                f"{memory.mib / 1024:.1f} GiB ({memory.of})" if memory else "not recorded",
                 "; ".join(training.machines) or "unknown",
             ]
         )
@@ -137,13 +141,23 @@ def runtime(given: ReportInput, trainings: Mapping[str, Training]) -> tuple[Sect
                 "training_seconds": total,
                 "folds_with_a_log": len(training.folds),
                 "validation_seconds": training.validation_seconds,
+                "peak_memory_mib": memory.mib if memory else None,
+                "peak_memory_of": memory.of if memory else None,
                 "machines": "; ".join(training.machines),
             }
         )
-    notes.append("Memory: nnU-Net does not record it.")
-    head = ["", "per epoch (median)", "training, sum of folds", "folds with a log", "validation, sum", "machine"]
+    head = [
+        "",
+        "per epoch (median)",
+        "training, sum of folds",
+        "folds with a log",
+        "validation, sum",
+        "peak memory",
+        "machine",
+    ]
     table = Table(
-        "Runtime from nnU-Net's logs. Trainings that shared a machine took longer than they would alone.",
+        "Runtime from nnU-Net's logs. Trainings that shared a machine took longer than they would alone. Memory is the "
+        "highest peak of the folds: of tensors on the GPU or, trained without one, of the whole process.",
         head, rows, name="runtime", data=pd.DataFrame(data),
     )  # fmt: skip
     return Section("Runtime", "runtime", [table]), notes
