@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dataset_conversion import spreadsheets
 from dataset_conversion.errors import ConversionError, Finding
 
 Split = Literal["train", "test"]
@@ -69,7 +70,7 @@ def write(cases: Sequence[Case], path: Path) -> None:
     path.write_bytes(to_tsv(cases).encode("utf-8", "surrogateescape"))
 
 
-def read(path: Path, encoding: str = "utf-8-sig") -> list[Case]:
+def read(path: Path, *, keep_bytes: bool = True) -> list[Case]:
     """Read a case table, also one that a spreadsheet wrote (commas or semicolons, byte-order mark, CRLF, blank lines).
 
     Only ``subject`` and one image column are needed. Without ``case`` the name is that of subject and session; without
@@ -78,18 +79,23 @@ def read(path: Path, encoding: str = "utf-8-sig") -> list[Case]:
 
     Args:
         path: the table.
-        encoding: of a table that is not UTF-16; bytes that it does not have are kept as they are.
+        keep_bytes: see `spreadsheets.decode`.
 
     Raises:
         ConversionError: naming each missing column and each faulty line.
     """
     try:
-        text = _decode(path.read_bytes(), encoding)
+        text = spreadsheets.decode(path.read_bytes(), keep_bytes=keep_bytes)
     except OSError as error:
         raise ConversionError(
             [Finding("TABLE_UNREADABLE", f"cannot read the case table {path}: {error.strerror}")]
         ) from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    except UnicodeDecodeError as error:
+        problem = f"cannot read the case table {path}: it is cut off ({error.reason})"
+        raise ConversionError([Finding("TABLE_UNREADABLE", problem, "Save it again as text (UTF-8).")]) from None
+    text = re.sub(r"\A\ufeff?\"?sep=.\"?\r?\n", "", text)  # Excel's note of the separator to itself
+    header = text.split("\n", 1)[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=spreadsheets.delimiter(header))
     columns = _Columns.of(path, [_column(name) for name in next(reader, [])])
     cases: list[Case] = []
     findings: list[Finding] = []
@@ -114,25 +120,11 @@ def read(path: Path, encoding: str = "utf-8-sig") -> list[Case]:
     return cases
 
 
-def _decode(content: bytes, encoding: str) -> str:
-    """Text without the first line that Excel writes to tell the separator to itself."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # what Excel calls Unicode text
-        encoding = "utf-16"
-    text = content.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "replace")
-    return re.sub(r"\A\ufeff?\"?sep=.\"?\r?\n", "", text)
-
-
 def _column(name: str) -> str:
     """A column of ours however its name is capitalised, another one as it is."""
     name = name.strip()
     known = name.casefold()
     return known if known in _ABOUT_CASE or _MASK_COLUMN.fullmatch(known) else name
-
-
-def _delimiter(text: str) -> str:
-    """What separates the names in the header: tabs, or what a spreadsheet makes of them."""
-    header = text.split("\n", 1)[0]
-    return max("\t;,", key=header.count)
 
 
 @dataclass(frozen=True)

@@ -44,23 +44,25 @@ class _Print(argparse.Action):
         parser.exit()
 
 
-def add_commands(add: AddCommand, formatter: type[argparse.HelpFormatter]) -> None:
+def add_commands(commands: argparse._SubParsersAction, add: AddCommand) -> None:
     """Add both commands.
 
     Args:
-        add: makes the parser of a command from its name, summary and example.
-        formatter: of the help of their own sub-commands.
+        commands: where they are added.
+        add: makes the parser of a command from that place or another, its name, summary and example.
     """
     convert = add(
-        "convert", "turn a data folder into an nnU-Net dataset", "nnunet-transformers convert atlas --help"
+        *(commands, "convert", "turn a data folder into an nnU-Net dataset"),
+        "nnunet-transformers convert atlas --help",
     ).add_subparsers(dest="layout", required=True, metavar="LAYOUT")
     scan = add(
+        commands,
         "scan",
         "print the case table of a data folder (TSV), without opening an image; edit it and give it to convert --table",
         "nnunet-transformers scan atlas ATLAS_2 > cases.tsv",
     ).add_subparsers(dest="layout", required=True, metavar="LAYOUT")
     for name, (summary, example) in _LAYOUTS.items():
-        parser = _sub(convert, name, summary, example, formatter)
+        parser = add(convert, name, summary, example)
         _add_source(parser, name)
         parser.add_argument(
             "--table", type=Path, metavar="TSV", help="convert the cases of this case table (printed by scan, edited)"
@@ -70,15 +72,14 @@ def add_commands(add: AddCommand, formatter: type[argparse.HelpFormatter]) -> No
         _add_common(parser)
         parser.set_defaults(run=_convert)
         example = example.replace("convert", "scan").partition(" --dataset-id")[0] + " > cases.tsv"
-        parser = _sub(scan, name, summary, example, formatter)
+        parser = add(scan, name, summary, example)
         _add_source(parser, name)
         parser.set_defaults(run=_scan, table=None)
-    parser = _sub(
+    parser = add(
         convert,
         "merge",
         "two converted datasets made one; people who are in both are found first",
         "nnunet-transformers convert merge 201 202 --dataset-id 210 --overlap first",
-        formatter,
     )
     parser.add_argument("first", metavar="A", help="folder, number or name of a converted dataset")
     parser.add_argument("second", metavar="B", help="the other one")
@@ -90,18 +91,6 @@ def add_commands(add: AddCommand, formatter: type[argparse.HelpFormatter]) -> No
     _add_target(parser, "")
     _add_common(parser)
     parser.set_defaults(run=_merge)
-
-
-def _sub(
-    commands: argparse._SubParsersAction, name: str, summary: str, example: str, formatter: type[argparse.HelpFormatter]
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"example: {example}",
-        formatter_class=formatter,
-    )
 
 
 def _add_source(parser: argparse.ArgumentParser, name: str) -> None:

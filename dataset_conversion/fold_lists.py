@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dataset_conversion import spreadsheets
 from dataset_conversion.errors import ConversionError, Finding, stop
 from dataset_conversion.splits import Member, Split, check_folds, splits_of
 
@@ -122,11 +123,14 @@ def _read(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise stop("FOLD_LIST_UNREADABLE", f"cannot read the fold list {path}: {error.strerror}", _EXPECTED) from None
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # what Excel calls Unicode text
-        return content.decode("utf-16", "replace")
-    if b"\0" in content or path.suffix.lower() == ".pkl":
-        raise stop("FOLD_LIST_UNREADABLE", f"{path} is not a text file", _EXPECTED)
-    return content.decode("utf-8-sig", "surrogateescape")
+    not_text = stop("FOLD_LIST_UNREADABLE", f"{path} is not a text file", _EXPECTED)
+    try:
+        text = spreadsheets.decode(content, keep_bytes=True)
+    except UnicodeDecodeError:
+        raise not_text from None
+    if "\0" in text or path.suffix.lower() == ".pkl":
+        raise not_text
+    return text
 
 
 def _in_list(path: Path, finding: Finding) -> Finding:
@@ -210,7 +214,7 @@ def _from_table(path: Path, text: str, names: CaseNames) -> list[Split]:
 def _rows(path: Path, text: str, names: CaseNames) -> list[_Row]:
     """The lines of a table with their fold, empty where a line gives none."""
     first = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=first.count))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=spreadsheets.delimiter(first))
     try:
         header = [cell.strip() for cell in next(reader, [])]
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]

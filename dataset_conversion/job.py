@@ -338,18 +338,19 @@ class Job:
 
 
 def _complete(staging: Path, kept: Sequence[CheckedCase], texts: Mapping[str, str]) -> None:
-    """Write the texts, and remove what does not belong to the dataset: records, and files of cases left out."""
+    """Write the texts, and remove what does not belong to the dataset: records, and what an interrupted run left."""
+    shutil.rmtree(staging / records.FOLDER, ignore_errors=True)
     for name, text in texts.items():
         (staging / name).parent.mkdir(exist_ok=True)
         (staging / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     expected = {staging / destination for one in kept for _, destination in destinations(one)}
-    for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
-        for path in (staging / folder).iterdir():
-            if path not in expected:
-                path.unlink()
-    if not any((staging / "labelsTs").iterdir()):
-        (staging / "labelsTs").rmdir()
-    shutil.rmtree(staging / records.FOLDER, ignore_errors=True)
+    expected |= {staging / name for name in texts}
+    for path in staging.rglob("*"):
+        if not path.is_dir() and path not in expected:
+            path.unlink()
+    for folder in ("labelsTs", "transforms"):
+        if (staging / folder).is_dir() and not any((staging / folder).iterdir()):
+            (staging / folder).rmdir()
 
 
 def _without_sources(warnings: Iterable[Finding], of_scan: Sequence[Finding]) -> list[Finding]:

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import nnunet_transformers
@@ -47,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_list(commands)
-    conversion.add_commands(partial(_command, commands), _HelpFormatter)
+    conversion.add_commands(commands, _command)
     _add_phantom(commands)
-    compare_commands.add_commands(partial(_command, commands), _HelpFormatter)
+    compare_commands.add_commands(commands, _command)
     _add_demo(commands)
     _add_doctor(commands)
     _add_env(commands)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from dataset_conversion import entities
+from dataset_conversion import entities, spreadsheets
 from dataset_conversion.case_table import Case
 from dataset_conversion.errors import Finding
 
@@ -187,25 +187,14 @@ def _table(path: Path, any_header: bool) -> tuple[list[str], list[list[str]]]:
 
 def _text_lines(path: Path) -> list[list[str]]:
     try:
-        text = _decode(path.read_bytes())
+        text = spreadsheets.decode(path.read_bytes())
         head = text.lstrip("\r\n").split("\n", 1)[0]
-        delimiter = max("\t;,", key=head.count)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=spreadsheets.delimiter(head))
         return [[cell.strip() for cell in cells] for cells in reader if cells]
     except OSError as error:
         raise _UnreadError(str(error.strerror), "Make it readable, if it matters.") from None
     except (csv.Error, UnicodeError) as error:
         raise _UnreadError(f"not a table of text ({error})", "Export it again as CSV, if it matters.") from None
-
-
-def _decode(content: bytes) -> str:
-    """UTF-8, what Excel calls Unicode text, or else what it writes on Western European Windows."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
 
 
 def _xlsx_lines(path: Path) -> list[list[str]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dataset_conversion import spreadsheets
 from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError, Finding, stop
 
@@ -69,7 +70,7 @@ def _read(
     """Rows by (subject, session), and the columns to carry along."""
     text = _text(path)
     first_line = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=first_line.count))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=spreadsheets.delimiter(first_line))
     rows: dict[tuple[str, str], Mapping[str, str]] = {}
     line_of: dict[tuple[str, str], int] = {}
     findings = []
@@ -122,18 +123,16 @@ def _columns(path: Path, participants: Participants, header: Sequence[str], imag
 
 
 def _text(path: Path) -> str:
-    """What a spreadsheet saved: UTF-8, UTF-16 ("Unicode text") or the Windows code page of western Europe."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from None
     if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise _unreadable(path, "it is a workbook", "Save the sheet as CSV (UTF-8).")
-    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     try:
-        return content.decode(encoding)
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
+        return spreadsheets.decode(content)
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, f"it is cut off ({error.reason})", "Save the sheet as CSV (UTF-8).") from None
 
 
 def _unreadable(path: Path, problem: str, remedy: str = "") -> ConversionError:

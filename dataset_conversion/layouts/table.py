@@ -33,7 +33,7 @@ def _read(path: Path, source: Path) -> list[Case]:
     cases = case_table.read(path)
     odd = [text for case in cases for text in _texts(case) if any("\udc80" <= letter <= "\udcff" for letter in text)]
     if odd and not any(os.path.lexists(source / text) for text in odd):
-        return case_table.read(path, "cp1252")
+        return case_table.read(path, keep_bytes=False)
     return cases
 
 

@@ -150,12 +150,6 @@ def report_of_results(
 def _write(
     scored: _Scored, baseline: str, margins: Mapping[str, float], title: str, run: Sequence[str], output: Path
 ) -> Path:
-    if baseline not in set(scored.scores["model"]):
-        raise ComparisonError(
-            f"the baseline {baseline} has no scores in {scored.results.folder}",
-            f"Train it, or choose among {', '.join(dict.fromkeys(scored.scores['model']))}. Nothing was written.",
-            "NO_BASELINE",
-        )
     given = ReportInput(
         scores=scored.scores,
         results=scored.results,

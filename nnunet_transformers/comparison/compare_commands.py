@@ -13,27 +13,22 @@ AddCommand = Callable[..., argparse.ArgumentParser]
 _JOBS = min(4, os.cpu_count() or 1)
 
 
-def add_commands(add: AddCommand, formatter: type[argparse.HelpFormatter]) -> None:
+def add_commands(commands: argparse._SubParsersAction, add: AddCommand) -> None:
     """Add the command.
 
     Args:
-        add: makes the parser of a command from its name, summary and example.
-        formatter: of the help of its sub-commands.
+        commands: where it is added.
+        add: makes the parser of a command from that place or another, its name, summary and example.
     """
     compare = add(
+        commands,
         "compare",
         "cross-validate several models on one or more datasets, and report",
         "nnunet-transformers compare run atlas.yaml",
     ).add_subparsers(dest="task", required=True, metavar="TASK")
 
     def task(name: str, summary: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        parser = compare.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            epilog=f"example: nnunet-transformers compare {name} atlas.yaml",
-            formatter_class=formatter,
-        )
+        parser = add(compare, name, summary, f"nnunet-transformers compare {name} atlas.yaml")
         parser.set_defaults(run=run)
         return parser
 

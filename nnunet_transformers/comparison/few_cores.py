@@ -11,16 +11,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 
 
 def main(arguments: list[str]) -> None:
-    cores, name = int(arguments[0]), arguments[1]
-    scripts = list(metadata.entry_points(group="console_scripts", name=name))
-    if not scripts:
-        sys.exit(f"{name} is not installed in {sys.prefix}")
+    cores = int(arguments[0])
     os.cpu_count = lambda: cores
-    sys.argv = arguments[1:]
+    run_script(arguments[1:])
+
+
+def run_script(command: Sequence[str]) -> None:
+    """Run a command of an installed package in this process."""
+    scripts = list(metadata.entry_points(group="console_scripts", name=command[0]))
+    if not scripts:
+        sys.exit(f"{command[0]} is not installed in {sys.prefix}")
+    sys.argv = list(command)
     scripts[0].load()()
 
 

@@ -13,11 +13,11 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment import Experiment, Local, parse_experiment
+from nnunet_transformers.comparison.few_cores import run_script
 from nnunet_transformers.comparison.locks import locked
 from nnunet_transformers.comparison.peak_memory import record_peak_memory
 from nnunet_transformers.comparison.steps import Step, steps
@@ -88,11 +88,7 @@ def call(command: Sequence[str]) -> None:
     if list(command[:2]) == [sys.executable, "-m"]:
         importlib.import_module(command[2]).main(list(command[3:]))
         return
-    scripts = list(metadata.entry_points(group="console_scripts", name=command[0]))
-    if not scripts:
-        raise RuntimeError(f"{command[0]} is not installed in {sys.prefix}")
-    sys.argv = list(command)
-    scripts[0].load()()
+    run_script(command)
 
 
 def _share_cores(experiment: Experiment) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, read_scores, with_emptiness, write_scores
+from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, read_scores, write_scores
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)
 numbers = st.one_of(st.floats(allow_infinity=False), st.just(math.nan))
@@ -71,19 +70,3 @@ def test_what_is_not_a_table_of_scores_is_named(content: str | None, tmp_path: P
     with pytest.raises(ComparisonError, match=r"not a table of scores: .*scores\.csv") as error:
         read_scores(path)
     assert error.value.code == "BAD_SCORES"
-
-
-def test_empty_masks_are_told_from_the_volumes() -> None:
-    volumes = {"both": (0.0, 0.0), "reference": (0.0, 0.3), "prediction": (0.7, 0.0), "neither": (0.1, 0.1)}
-    rows = [
-        ("unet", "test", None, case, case, "", reference, metric, value)
-        for case, (reference, predicted) in volumes.items()
-        for metric, value in (("dice", 0.5), ("volume_difference_ml", predicted - reference))
-    ]
-    scores = table(rows)
-    scores.index = pd.Index(np.arange(len(scores))[::-1])  # whatever the order of the rows' names
-    told = with_emptiness(scores)
-    for case, (reference, predicted) in volumes.items():
-        of_case = told[told["case"] == case]
-        assert (of_case["reference_empty"] == (reference == 0)).all()
-        assert (of_case["prediction_empty"] == (predicted == 0)).all()

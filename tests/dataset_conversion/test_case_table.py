@@ -125,3 +125,10 @@ def test_what_spreadsheets_make_of_a_table_is_found_on_disk(tmp_path: Path, enco
     assert case.site == "Orléans"
     for path in (case.images["T1w"], *case.masks):
         assert (tmp_path / "Hôpital" / path).is_file()
+
+
+def test_a_table_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "cases.tsv"
+    path.write_bytes("subject\tT1w\n".encode("utf-16")[:-1])
+    with pytest.raises(ConversionError, match="cut off"):
+        case_table.read(path)

@@ -386,6 +386,23 @@ def test_files_that_were_cut_off_after_an_interruption_are_written_again(
     assert content(run(tree).folder) == whole
 
 
+def test_files_of_an_interrupted_run_that_the_dataset_does_not_have_are_removed(
+    tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.add(*SUBJECTS)
+    whole = content(run(tree, raw_folder=raw.parent / "elsewhere").folder)
+    with monkeypatch.context() as patch:
+        fails_at(patch, SUBJECTS[0], KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run(tree, jobs=1)
+    transforms = raw / ".Dataset201_ATLAS.partial" / "transforms"
+    transforms.mkdir()
+    (transforms / "of_a_run_that_registered.tfm").touch()
+    folder = run(tree).folder
+    assert content(folder) == whole
+    assert not (folder / "transforms").exists()
+
+
 def test_what_an_interrupted_run_did_with_other_options_or_files_does_not_count(
     tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,19 +66,6 @@ def read_scores(path: Path) -> pd.DataFrame:
         ) from error
 
 
-def with_emptiness(scores: pd.DataFrame) -> pd.DataFrame:
-    """The table with two more columns, `reference_empty` and `prediction_empty`: whether the case's mask has no lesion.
-
-    HD95 and ASSD of a case where one of them is empty are a convention rather than a distance.
-    """
-    key = ["model", "set", "case"]
-    difference = scores.loc[scores["metric"] == "volume_difference_ml", [*key, "value"]]
-    merged = scores[key].merge(difference, on=key, how="left", validate="many_to_one")["value"].set_axis(scores.index)
-    return scores.assign(
-        reference_empty=scores["reference_ml"] == 0, prediction_empty=merged == -scores["reference_ml"]
-    )
-
-
 def _parsed(text: pd.Series, dtype: type | str) -> pd.Series:
     return text if dtype is str else text.where(text != "").astype(float)
 
