@@ -13,9 +13,12 @@ from atlas_tree import AtlasTree, lesion
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be forked on Windows")
 
 # Forks instead of starting anew, so that the kills fall into the conversion and not into the imports before it.
+# tqdm's default lock is a semaphore that forked processes share: a child killed while it holds it would block its parent
+# for ever, so each child has its own.
 KILLER = """
-import os, random, shutil, signal, sys, time
+import os, random, shutil, signal, sys, threading, time
 from pathlib import Path
+from tqdm import tqdm
 from dataset_conversion.convert import convert
 
 source, raw, whole = map(Path, sys.argv[1:])
@@ -27,15 +30,18 @@ def content(folder):
 def run():
     return convert(source, dataset_id=201, raw_folder=raw, jobs=2)
 
-start = time.monotonic()
 convert(source, dataset_id=201, raw_folder=whole.parent, jobs=2)
-duration = time.monotonic() - start
 expected = content(whole)
+start = time.monotonic()
+run()
+duration = time.monotonic() - start
+shutil.rmtree(target)
 moments = random.Random(0)
 killed = 0
 while killed < 20:
     child = os.fork()
     if not child:
+        tqdm.set_lock(threading.RLock())
         run()
         os._exit(0)
     time.sleep(moments.uniform(0, duration))
