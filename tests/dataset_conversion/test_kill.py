@@ -13,8 +13,8 @@ from atlas_tree import AtlasTree, lesion
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be forked on Windows")
 
 # Forks instead of starting anew, so that the kills fall into the conversion and not into the imports before it.
-# tqdm's default lock is a semaphore that forked processes share: a child killed while it holds it would block its parent
-# for ever, so each child has its own.
+# tqdm's default lock is a semaphore that forked processes share: a child killed while it holds it would block its
+# parent for ever, so each child has its own.
 KILLER = """
 import os, random, shutil, signal, sys, threading, time
 from pathlib import Path
