@@ -89,7 +89,7 @@ def report_step(experiment: Experiment, others: Sequence[Step]) -> Step:
     return Step(
         name="report",
         command=("nnunet-transformers", *command),
-        needs=tuple(step.name for step in others),
+        after=tuple(step.name for step in others),
         log=experiment.output / "logs" / "report.log",
         is_done=lambda: (
             all(step.is_done() for step in others)

@@ -79,6 +79,7 @@ class Selection:
         dice, postprocessed_dice: its mean foreground Dice before and after postprocessing.
         postprocessing: the file nnUNetv2_apply_postprocessing needs.
         postprocessing_steps: names of the steps that helped; none if the prediction stays as it is.
+        considered: identifiers of the models it selected among; empty if the file does not say.
     """
 
     models: tuple[str, ...]
@@ -87,6 +88,7 @@ class Selection:
     postprocessed_dice: float
     postprocessing: Path
     postprocessing_steps: tuple[str, ...]
+    considered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -303,6 +305,9 @@ def _read_selection(folder: Path) -> Selection | None:
         models = [
             f"{m['trainer']}__{m['plans_identifier']}__{m['configuration']}" for m in best["selected_model_or_models"]
         ]
+        considered = tuple(
+            f"{m['trainer']}__{m['plans']}__{m['configuration']}" for m in content.get("considered_models", [])
+        )
         folds = tuple(int(fold) for fold in content["folds"])
         recorded = Path(best["postprocessing_file"])
         dice, postprocessed = best["result_on_crossval_pre_pp"], best["result_on_crossval_post_pp"]
@@ -318,4 +323,4 @@ def _read_selection(folder: Path) -> Selection | None:
     postprocessing = recorded if recorded.is_file() else moved
     described = postprocessing.with_suffix(".json")
     steps = read_json(described).get("postprocessing_fns", []) if described.is_file() else []
-    return Selection(tuple(models), folds, float(dice), float(postprocessed), postprocessing, tuple(steps))
+    return Selection(tuple(models), folds, float(dice), float(postprocessed), postprocessing, tuple(steps), considered)

@@ -23,7 +23,7 @@ from nnunet_transformers.comparison.experiment import Experiment, Local
 from nnunet_transformers.comparison.jobs import Job, end_processes, how_it_ended, start_job, tail
 from nnunet_transformers.comparison.locks import holder
 from nnunet_transformers.comparison.step_process import FAILED, UNDER_WAY
-from nnunet_transformers.comparison.steps import Step, steps
+from nnunet_transformers.comparison.steps import Step, settled, steps
 
 _POLL_SECONDS = 0.2
 _POLLS_PER_LOOK = 5  # at what other processes do
@@ -91,7 +91,7 @@ def run_steps(
     gpus: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """Run the steps that are not done, each after those it needs.
+    """Run the steps that are not done, each after those it needs or comes after.
 
     A step that another process runs already, one that an interrupted run left for example, is waited for.
 
@@ -101,7 +101,8 @@ def run_steps(
         gpus: names for CUDA_VISIBLE_DEVICES; the steps that run together take turns on them.
         environment: variables of the steps beside those of this process.
     """
-    outcome = Outcome(before=[step.name for step in all_steps if step.is_done()])
+    done = settled(all_steps)
+    outcome = Outcome(before=[step.name for step in all_steps if step.name in done])
     schedule = _Schedule(all_steps, outcome, at_once, list(gpus), dict(environment or {}))
     with _signals_as_interrupts(), schedule.progress():
         try:
@@ -168,13 +169,16 @@ class _Schedule:
                 self.outcome.left_out[step.name] = reason
                 self._say(f"not run: {step.name}: {reason}")
         satisfied = {*self.outcome.before, *self.outcome.done}
+        ended = {*satisfied, *self.outcome.left_out, *(failure.step.name for failure in self.outcome.failed)}
         for step in list(self.waiting):
-            if satisfied.issuperset(step.needs):
+            if satisfied.issuperset(step.needs) and ended.issuperset(step.after):
                 self._try_to_start(step)
         self.bar.set_description_str(", ".join(each.step.name for each in self.running), refresh=True)
 
     def _obstacle(self, step: Step) -> str | None:
         failed = [failure.step.name for failure in self.outcome.failed]
+        if step.after and all(name in failed or name in self.outcome.left_out for name in step.after):
+            return "no step before it succeeded"
         for need in step.needs:
             if need in failed:
                 return f"{need} failed"

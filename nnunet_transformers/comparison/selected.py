@@ -31,7 +31,8 @@ def apply_selected(results: Path, predictions: Path) -> Path:
     """Ensemble and postprocess the predictions of the selected models.
 
     Raises:
-        ComparisonError: nothing was selected yet, or one of nnU-Net's commands failed.
+        ComparisonError: nothing was selected yet, a selected model has no predictions, or one of nnU-Net's commands
+            failed.
     """
     selection = read_results(results).selection
     if selection is None:
@@ -40,10 +41,16 @@ def apply_selected(results: Path, predictions: Path) -> Path:
             "Run nnUNetv2_find_best_configuration first.",
             "NOT_SELECTED",
         )
+    members = [predictions / model for model in selection.models]
+    if missing := [folder for folder in members if not folder.is_dir()]:
+        raise ComparisonError(
+            f"{missing[0].name} is selected and has not predicted these images: there is no {missing[0]}",
+            "Predict them with it first. Nothing was written.",
+            "NO_PREDICTIONS",
+        )
     final, before = predictions / "selected", predictions / "selected_without_postprocessing"
     for folder in (final, before):
         shutil.rmtree(folder, ignore_errors=True)
-    members = [predictions / model for model in selection.models]
     source = members[0]
     if len(members) > 1:
         source = before if selection.postprocessing_steps else final

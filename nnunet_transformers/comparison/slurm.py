@@ -23,7 +23,7 @@ from nnunet_transformers.comparison.experiment import Slurm
 from nnunet_transformers.comparison.locks import holder, locked
 from nnunet_transformers.comparison.run_step import SECONDS_TO_SAVE, StepRun
 from nnunet_transformers.comparison.state import load_json
-from nnunet_transformers.comparison.steps import Step
+from nnunet_transformers.comparison.steps import Step, settled
 
 JOBS_FILE = "slurm_jobs.json"
 # Where neither a step nor the settings say: submitit needs a number. A training that takes longer is requeued.
@@ -38,13 +38,15 @@ class JobGroup:
 
     Attributes:
         name: of the job.
-        needs: names of the steps all of them wait for.
+        needs: names of the steps that have to be done before.
+        after: names of the steps that have to have ended before.
         minutes: time limit.
     """
 
     name: str
     steps: tuple[Step, ...]
     needs: tuple[str, ...]
+    after: tuple[str, ...]
     gpu: bool
     minutes: int
 
@@ -67,8 +69,8 @@ def submit(
 ) -> dict[str, Queued]:
     """Submit what is neither done nor in the queue; it returns at once.
 
-    A job waits for the jobs of the steps it needs; if one of those fails, SLURM cancels it. A training that reaches
-    its time limit is requeued and goes on from its checkpoint.
+    A job waits for the jobs of the steps it needs or comes after; if one it needs fails, SLURM cancels it. A training
+    that reaches its time limit is requeued and goes on from its checkpoint.
 
     Args:
         folder: of the experiment, on a file system the compute nodes share; slurm_jobs.json and a folder slurm with
@@ -125,23 +127,25 @@ def grouped(steps: Sequence[Step], settings: Slurm, *, queued: Collection[str] =
     Raises:
         ValueError: a step needs one that is not there.
     """
-    done = {step.name for step in steps if step.is_done()}
+    done = settled(steps)
     left = {step.name: step for step in steps if step.name not in done}
     members: dict[tuple[Any, ...], list[Step]] = {}
     for step in left.values():
-        unknown = set(step.needs) - done - set(left) - set(queued)
+        unknown = {*step.needs, *step.after} - done - set(left) - set(queued)
         if unknown:
             raise ValueError(f"{step.name} needs {', '.join(sorted(unknown))}: there is no such step")
         needs = tuple(name for name in step.needs if name not in done)
+        after = tuple(name for name in step.after if name not in done)
         hours = step.hours or settings.hours or DEFAULT_HOURS
-        key = (step.array or step.name, bool(step.array), needs, step.gpu, math.ceil(hours * 60))
+        key = (step.array or step.name, bool(step.array), needs, after, step.gpu, math.ceil(hours * 60))
         members.setdefault(key, []).append(step)
     groups = [
-        JobGroup(_job_name(name), tuple(together), needs, gpu, minutes)
-        for (name, _, needs, gpu, minutes), together in members.items()
+        JobGroup(_job_name(name), tuple(together), needs, after, gpu, minutes)
+        for (name, _, needs, after, gpu, minutes), together in members.items()
     ]
     group_of = {step.name: group for group in groups for step in group.steps}
-    order = TopologicalSorter({group: [group_of[n] for n in group.needs if n in group_of] for group in groups})
+    before = {group: [group_of[n] for n in (*group.needs, *group.after) if n in group_of] for group in groups}
+    order = TopologicalSorter(before)
     return list(order.static_order())
 
 
@@ -157,8 +161,7 @@ def _submit_locked(
     submitted: dict[str, Queued] = {}
     for group in grouped([step for step in steps if step.name not in ids], settings, queued=ids):
         executor = submitit.SlurmExecutor(folder / "slurm", max_num_timeout=_REQUEUES)
-        after = [ids[name] for name in group.needs]
-        executor.update_parameters(**_parameters(group, settings, after))
+        executor.update_parameters(**_parameters(group, settings, ids))
         runs = [_run(step, group.minutes, environment) for step in group.steps]
         try:
             with executor.batch():
@@ -181,10 +184,11 @@ def _run(step: Step, minutes: int, environment: Mapping[str, str]) -> StepRun:
     return StepRun(step.name, step.command, step.process or step.command, step.log.resolve(), minutes, environment)
 
 
-def _parameters(group: JobGroup, settings: Slurm, after: Sequence[str]) -> dict[str, Any]:
+def _parameters(group: JobGroup, settings: Slurm, ids: Mapping[str, str]) -> dict[str, Any]:
     """submitit's names for what a group asks for."""
     extra: dict[str, Any] = {"requeue": True, **extra_options(settings.extra)}
-    if after:
+    dependency = dependencies([ids[name] for name in group.needs], [ids[name] for name in group.after])
+    if dependency:
         extra["kill-on-invalid-dep"] = "yes"
     parameters = {
         "job_name": group.name,
@@ -196,12 +200,18 @@ def _parameters(group: JobGroup, settings: Slurm, after: Sequence[str]) -> dict[
         "account": settings.account or None,
         "mem": None if settings.memory_gb is None else f"{math.ceil(settings.memory_gb * 1024)}M",
         "gres": gpu_request(settings.gpus_per_task) if group.gpu and settings.gpus_per_task else None,
-        "dependency": f"afterok:{':'.join(after)}" if after else None,
+        "dependency": dependency or None,
         "setup": list(settings.setup) or None,
         "signal_delay_s": SECONDS_TO_SAVE,
         "additional_parameters": extra,
     }
     return {name: value for name, value in parameters.items() if value is not None}
+
+
+def dependencies(done: Sequence[str], ended: Sequence[str]) -> str:
+    """Value of --dependency for jobs that have to be done before, and jobs that have to have ended in any way."""
+    kinds = {"afterok": done, "afterany": ended}
+    return ",".join(f"{kind}:{':'.join(jobs)}" for kind, jobs in kinds.items() if jobs)
 
 
 def extra_options(lines: Sequence[str]) -> dict[str, str | bool]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nnunet_transformers.comparison.experiment import Slurm
 from nnunet_transformers.comparison.run_step import SECONDS_TO_SAVE, fold_folder
-from nnunet_transformers.comparison.slurm import JobGroup, extra_options, gpu_request, grouped
+from nnunet_transformers.comparison.slurm import JobGroup, dependencies, extra_options, gpu_request, grouped
 from nnunet_transformers.comparison.steps import Step
 
 SUBMIT = "submit.sh"
@@ -127,26 +127,27 @@ def _submit(names: Mapping[JobGroup, str]) -> str:
     sizes = {number: len(group.steps) for number, group in enumerate(names, start=1)}
     lines = []
     for number, (group, file) in enumerate(names.items(), start=1):
-        after = _after([place[name] for name in group.needs], sizes)
-        dependency = f'--kill-on-invalid-dep=yes --dependency="afterok:{":".join(after)}" ' if after else ""
+        needs, after = (_jobs([place[name] for name in names], sizes) for names in (group.needs, group.after))
+        waits = dependencies(needs, after)
+        dependency = f'--kill-on-invalid-dep=yes --dependency="{waits}" ' if waits else ""
         lines.append(f"job[{number}]=$(submit {dependency}{shlex.quote(file)})")
     n_steps = sum(sizes.values())
     what = f"Submits {n_steps} step{'s' * (n_steps > 1)} as {len(names)} job{'s' * (len(names) > 1)} or job arrays"
     return _SUBMIT.replace("@WHAT@", what).replace("@JOBS@", "\n".join(lines))
 
 
-def _after(places: Sequence[tuple[int, int]], sizes: Mapping[int, int]) -> list[str]:
+def _jobs(places: Sequence[tuple[int, int]], sizes: Mapping[int, int]) -> list[str]:
     """Jobs to wait for: a whole array by its number, an element of it with its index."""
     needed: dict[int, list[int]] = {}
     for number, index in places:
         needed.setdefault(number, []).append(index)
-    after = []
+    jobs = []
     for number, indices in needed.items():
         if len(indices) == sizes[number]:
-            after.append(f"${{job[{number}]}}")
+            jobs.append(f"${{job[{number}]}}")
         else:
-            after += [f"${{job[{number}]}}_{index}" for index in indices]
-    return after
+            jobs += [f"${{job[{number}]}}_{index}" for index in indices]
+    return jobs
 
 
 def _clock(minutes: int) -> str:

@@ -46,9 +46,11 @@ class Step:
         name: unique in the experiment, for people to read.
         command: nnU-Net's own, from the start.
         needs: names of the steps that have to be done before.
+        after: names of steps that have to have ended before, done or failed: it takes what is there.
         gpu: it needs one.
         log: the file its output is added to.
         is_done: whether its files are there and complete.
+        stays_done: also when a step before it is run again.
         array: steps with an equal, non-empty array may run as one job array of a cluster.
         hours: time limit on a cluster; None for the cluster's own.
         lock: a file that is locked while the step runs, by whoever runs it.
@@ -59,9 +61,11 @@ class Step:
     name: str
     command: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
     gpu: bool = False
     log: Path
     is_done: Callable[[], bool]
+    stays_done: bool = False
     array: str = ""
     hours: float | None = None
     lock: Path | None = None
@@ -86,6 +90,27 @@ def steps(experiment: Experiment, folders: Folders) -> list[Step]:
             for test in dataset.test_sets:
                 found += _prediction(place, test, models, trainings)
     return found
+
+
+def settled(all_steps: Sequence[Step]) -> set[str]:
+    """Names of the steps that are done and will still be when the others have run.
+
+    A selection made before one of the trainings it may take is not: that training is to be waited for.
+    """
+    by_name = {step.name: step for step in all_steps}
+    found: dict[str, bool] = {}
+
+    def is_settled(name: str) -> bool:
+        if name not in found:
+            step = by_name.get(name)
+            found[name] = (
+                step is not None
+                and step.is_done()
+                and (step.stays_done or all(map(is_settled, (*step.needs, *step.after))))
+            )
+        return found[name]
+
+    return {name for name in by_name if is_settled(name)}
 
 
 def train_step_name(experiment: Experiment, model: Model, fold: int) -> str:
@@ -152,8 +177,10 @@ class _Place:
         *,
         lock: Path,
         needs: Sequence[str] = (),
+        after: Sequence[str] = (),
         gpu: bool = False,
         array: str = "",
+        stays_done: bool = False,
         prepare: Callable[[], Sequence[str] | None] | None = None,
     ) -> Step:
         name += _on(self.experiment, self.dataset.id)
@@ -163,9 +190,11 @@ class _Place:
             name=name,
             command=tuple(command),
             needs=tuple(dict.fromkeys(needs)),
+            after=tuple(dict.fromkeys(after)),
             gpu=gpu and self.device != "cpu",
             log=self.experiment.output / "logs" / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.log",
             is_done=is_done,
+            stays_done=stays_done,
             array=array and array + _on(self.experiment, self.dataset.id),
             hours=where.hours if gpu and isinstance(where, Slurm) else None,
             lock=lock,
@@ -205,7 +234,7 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
         name: str, command: Command, done: Callable[[], bool], prepare: Callable[[], Command] | None = None
     ) -> None:
         needs = [found[-1].name] if found else []
-        found.append(place.step(name, command, done, lock=lock, needs=needs, prepare=prepare))
+        found.append(place.step(name, command, done, lock=lock, needs=needs, stays_done=True, prepare=prepare))
 
     # Plans made from nothing but the data come first: they leave the fingerprint and dataset.json for the others.
     for plans, of_plans in sorted(by_plans.items(), key=lambda item: item[1][0].plans_from is not None):
@@ -262,6 +291,7 @@ def _train(place: _Place, model: Model, fold: int, ready: dict[str, str]) -> Ste
         needs=[ready[model.plans]],
         gpu=True,
         array="train",
+        stays_done=True,
         prepare=partial(_rest_of_training, place.preprocessed, model, folder, command),
     )
 
@@ -286,13 +316,18 @@ def _rest_of_training(preprocessed: Path, model: Model, folder: Path, command: C
 
 def _cross_validation(place: _Place, models: Sequence[Model], trainings: dict[Model, list[Step]]) -> list[Step]:
     """Selection of the best model or pair, and the listed ensembles of the validated folds."""
-    experiment = place.experiment
-    folds, pairs = experiment.folds, experiment.ensembles == "pairs"
-    identifiers = [model.identifier for model in models]
-    done = partial(is_selected, place.results, identifiers, folds, ensembles=pairs)
-    needs = [step.name for of_model in trainings.values() for step in of_model]
-    found = [place.step("select", _select_command(place, models), done, needs=needs, lock=place.results / ".lock")]
-    for members in _listed_ensembles(experiment, models):
+    folds = place.experiment.folds
+    found = [
+        place.step(
+            "select",
+            _select_command(place, models),
+            partial(_is_selected, place, models),
+            after=[step.name for of_model in trainings.values() for step in of_model],
+            lock=place.results / ".lock",
+            prepare=partial(_rest_of_selection, place, models),
+        )
+    ]
+    for members in _listed_ensembles(place.experiment, models):
         folder = place.results / "ensembles" / ensemble_name(members, folds)
         command = [sys.executable, "-m", "nnunet_transformers.comparison.cross_validation", "ensemble"]
         command += _selection_arguments(place, members)
@@ -318,6 +353,34 @@ def _select_command(place: _Place, models: Sequence[Model]) -> Command:
         return commands.find_best_configuration(place.dataset.id, *parts, folds=folds, ensembles=pairs)
     command = [sys.executable, "-m", "nnunet_transformers.comparison.cross_validation", "select"]
     return command + _selection_arguments(place, models) + ([] if pairs else ["--no-ensembles"])
+
+
+def _is_selected(place: _Place, models: Sequence[Model]) -> bool:
+    identifiers = [model.identifier for model in _complete(place, models)]
+    experiment = place.experiment
+    return is_selected(place.results, identifiers, experiment.folds, ensembles=experiment.ensembles == "pairs")
+
+
+def _rest_of_selection(place: _Place, models: Sequence[Model]) -> Command:
+    """nnU-Net selects among models that have all folds; a training that failed does not keep it from the others."""
+    complete = _complete(place, models)
+    if not complete:
+        raise ComparisonError(
+            "no model has all of its folds", "See the logs of the trainings. Nothing was selected.", "NO_MODEL"
+        )
+    for model in models:
+        if model not in complete:
+            print(f"{model.name} is left out of the selection: it does not have all of its folds", flush=True)
+    return _select_command(place, complete)
+
+
+def _complete(place: _Place, models: Sequence[Model]) -> list[Model]:
+    """The models that are validated on all folds."""
+    return [
+        model
+        for model in models
+        if all(_is_validated(place.results / model.identifier / f"fold_{fold}") for fold in place.experiment.folds)
+    ]
 
 
 def _selection_arguments(place: _Place, models: Sequence[Model]) -> list[str]:
@@ -383,7 +446,8 @@ def _prediction(
             f"predict {test.name} with what was selected",
             command,
             partial(_is_applied, place, test, parent / "selected"),
-            needs=["select" + _on(experiment, place.dataset.id), *names.values()],
+            needs=["select" + _on(experiment, place.dataset.id)],
+            after=list(names.values()),
             lock=parent / ".lock",
         )
     )

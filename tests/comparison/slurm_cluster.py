@@ -86,12 +86,14 @@ class Trainings:
     def fold(self, number: int) -> Path:
         return self.results / DATASET / "nnUNetTrainer__nnUNetPlans__3d_fullres" / f"fold_{number}"
 
-    def touch(self, name: str, *, needs: tuple[str, ...] = (), array: str = "", gpu: bool = False) -> Step:
+    def touch(
+        self, name: str, *, needs: tuple[str, ...] = (), after: tuple[str, ...] = (), array: str = "", gpu: bool = False
+    ) -> Step:
         """A step that makes a file."""
         file = self.folder / name
         return Step(
-            name=name, command=("touch", str(file)), needs=needs, log=self.log(name), is_done=file.exists, array=array,
-            gpu=gpu,
+            name=name, command=("touch", str(file)), needs=needs, after=after, log=self.log(name), is_done=file.exists,
+            array=array, gpu=gpu,
         )  # fmt: skip
 
     def train(self, number: int, *, needs: tuple[str, ...] = (), gpu: bool = False) -> Step:
@@ -107,6 +109,7 @@ class Trainings:
             log=self.log(name),
             is_done=partial(_is_validated, self.fold(number)),
             array="training",
+            stays_done=True,
             gpu=gpu,
         )
 

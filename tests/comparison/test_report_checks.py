@@ -22,9 +22,10 @@ from report_example import (
 
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.reporting import ReportInput, checks, write_report
-from nnunet_transformers.comparison.reporting.blocks import Bullets
+from nnunet_transformers.comparison.reporting.blocks import Bullets, Paragraph
 from nnunet_transformers.comparison.reporting.numbers import compute
 from nnunet_transformers.comparison.reporting.page import report_sections
+from nnunet_transformers.comparison.results import Selection
 
 
 @pytest.fixture
@@ -161,3 +162,19 @@ def test_short_and_unequal_trainings_are_remarked_on() -> None:
         "Trainings differ in length: epochs of unet 1000, swin 500."
     ]
     assert checks.unequal_lengths({"unet": 1000, "swin": 1000}) == []
+
+
+def test_a_model_nnunet_did_not_select_among_is_named(tmp_path: Path, values: dict[str, list[float]]) -> None:
+    given = report_input(tmp_path, score_table(values))
+    unet, swin = (f"{model}__nnUNetPlans__3d_fullres" for model in (BASELINE, SWIN))
+
+    def compared(*considered: str) -> str:
+        selection = Selection((unet,), (0, 1, 2, 3, 4), 0.5, 0.5, tmp_path / "postprocessing.pkl", (), considered)
+        results = dataclasses.replace(given.results, selection=selection)
+        sections = report_sections(dataclasses.replace(given, results=results))
+        blocks = next(section.blocks for section in sections if section.anchor == "compared")
+        return "\n".join(block.text for block in blocks if isinstance(block, Paragraph))
+
+    assert f"postprocessing: none, it did not help. It was made without {SWIN}." in compared(unet)
+    assert "made without" not in compared(unet, swin)
+    assert "made without" not in compared()

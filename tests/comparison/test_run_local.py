@@ -23,14 +23,23 @@ def made(path: Path) -> bool:
     return path.exists()
 
 
-def step(folder: Path, name: str, code: str = "", *needs: str, gpu: bool = False, lock: bool = False) -> Step:
+def step(
+    folder: Path,
+    name: str,
+    code: str = "",
+    *needs: str,
+    after: tuple[str, ...] = (),
+    stays_done: bool = False,
+    gpu: bool = False,
+    lock: bool = False,
+) -> Step:
     """A step that runs some Python and leaves a file of its name."""
     done = folder / f"{name}.done"
     command = (sys.executable, "-c", f"{code}\nopen({str(done)!r}, 'w').close()")
     locks = folder / f"{name}.lock" if lock else None
     return Step(
-        name=name, command=command, needs=needs, gpu=gpu, log=folder / f"{name}.log",
-        is_done=partial(made, done), lock=locks,
+        name=name, command=command, needs=needs, after=after, gpu=gpu, log=folder / f"{name}.log",
+        is_done=partial(made, done), stays_done=stays_done, lock=locks,
     )  # fmt: skip
 
 
@@ -68,6 +77,30 @@ def test_a_failure_is_shown_with_the_end_of_its_log_and_the_others_go_on(
     assert "the reason" in capfd.readouterr().err
     assert "not run: after bad: bad failed" in str(outcome)
     assert (tmp_path / "bad.log").read_text().endswith("[failed] exit code 3\n")
+
+
+def test_a_step_after_others_runs_when_one_of_them_succeeded(tmp_path: Path) -> None:
+    bad = step(tmp_path, "bad", "import time; time.sleep(0.3); raise SystemExit(3)")
+    check = f"import os; assert os.path.exists({str(tmp_path / 'bad.log')!r})"
+    steps = [
+        step(tmp_path, "good"), bad, step(tmp_path, "select", check, after=("good", "bad")),
+        step(tmp_path, "none", after=("bad",)),
+    ]  # fmt: skip
+    outcome = run_steps(steps, at_once=3)
+    assert outcome.done == ["good", "select"]
+    assert outcome.left_out == {"none": "no step before it succeeded"}
+
+
+def test_what_is_done_is_done_again_after_a_step_it_comes_after_but_trainings_stay(tmp_path: Path) -> None:
+    steps = [
+        step(tmp_path, "preprocess"), step(tmp_path, "train", "", "preprocess", stays_done=True),
+        step(tmp_path, "select", after=("train", "new")), step(tmp_path, "new"),
+    ]  # fmt: skip
+    for name in ("train", "select"):
+        (tmp_path / f"{name}.done").touch()
+    outcome = run_steps(steps)
+    assert (outcome.before, outcome.done) == (["train"], ["preprocess", "new", "select"])
+    assert run_steps(steps).before == ["preprocess", "train", "select", "new"]
 
 
 def test_trainings_side_by_side_each_have_a_gpu_of_their_own(tmp_path: Path) -> None:

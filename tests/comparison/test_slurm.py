@@ -19,7 +19,7 @@ from slurm_cluster import Trainings, needs_slurm, start_requeued, wait_until
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment import Slurm
 from nnunet_transformers.comparison.run_step import fold_folder, worker_processes
-from nnunet_transformers.comparison.slurm import JOBS_FILE, extra_options, grouped, in_queue, submit
+from nnunet_transformers.comparison.slurm import JOBS_FILE, dependencies, extra_options, grouped, in_queue, submit
 from nnunet_transformers.comparison.steps import Step
 
 SMALL = Slurm(cpus=1, memory_gb=1, hours=1)
@@ -82,6 +82,23 @@ def test_a_need_that_is_not_there_is_an_error(trainings: Trainings) -> None:
     with pytest.raises(ValueError, match="a needs b"):
         grouped([trainings.touch("a", needs=("b",))], SMALL)
     assert grouped([trainings.touch("a", needs=("b",))], SMALL, queued=["b"])[0].needs == ("b",)
+
+
+def test_a_job_waits_for_those_before_it_to_end_or_to_succeed(trainings: Trainings) -> None:
+    one, two = trainings.touch("a"), trainings.touch("b")
+    last = trainings.touch("c", needs=("a",), after=("b",))
+    (group,) = (group for group in grouped([last, one, two], SMALL) if group.steps == (last,))
+    assert (group.needs, group.after) == (("a",), ("b",))
+    assert dependencies(["1", "2_3"], ["4"]) == "afterok:1:2_3,afterany:4"
+    assert (dependencies([], ["4"]), dependencies([], [])) == ("afterany:4", "")
+
+
+def test_what_is_done_is_submitted_again_if_a_step_it_comes_after_is_still_to_run(trainings: Trainings) -> None:
+    selection = trainings.touch("selection", after=("training fold 0", "training fold 1"))
+    folds = [trainings.train(number) for number in (0, 1)]
+    (trainings.folder / "selection").touch()
+    names = [step.name for group in grouped([*folds, selection], SMALL) for step in group.steps]
+    assert names == ["training fold 0", "training fold 1", "selection"]
 
 
 def test_extra_lines_are_options_of_sbatch_in_full() -> None:
@@ -242,6 +259,7 @@ def test_steps_run_in_order_and_one_that_fails_stops_only_what_needs_it(training
         *(trainings.train(number, needs=("preparation",), gpu=True) for number in range(3)),
         trainings.touch("preparation"),
         trainings.touch("prediction", needs=tuple(folds[:2])),
+        trainings.touch("selection", after=tuple(folds)),
     ]
     broken = trainings.fold(1) / "broken"
     broken.parent.mkdir(parents=True)
@@ -253,13 +271,13 @@ def test_steps_run_in_order_and_one_that_fails_stops_only_what_needs_it(training
     until_idle(trainings)
     assert {step.name: step.is_done() for step in steps} == {
         "preparation": True, "training fold 0": True, "training fold 1": False, "training fold 2": True,
-        "evaluation": False, "prediction": False,
+        "evaluation": False, "prediction": False, "selection": True,
     }  # fmt: skip
     assert "the loss is not a number" in trainings.log(folds[1]).read_text()
 
     broken.unlink()
     second = submit(steps, SMALL, trainings.folder, environment=trainings.environment)
-    assert set(second) == {"training fold 1", "evaluation", "prediction"}
+    assert set(second) == {"training fold 1", "evaluation", "prediction", "selection"}
     until_idle(trainings)
     assert all(step.is_done() for step in steps)
     assert trainings.epochs(0) == [0, 1, 2], "a fold that was done is not trained again"

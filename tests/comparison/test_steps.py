@@ -257,6 +257,29 @@ def test_the_selection_is_done_when_it_was_among_these_models_after_their_valida
     assert not select.is_done()
 
 
+def test_a_training_that_failed_does_not_keep_the_selection_from_the_others(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    select = named(folder, TWO)["select"]
+    assert select.after == tuple(
+        f"train {name} fold {k}" for name in ("nnUNetTrainer", "nnUNetTrainerUNETR") for k in (0, 1)
+    )
+    assert select.prepare is not None
+    with pytest.raises(ComparisonError, match="no model has all of its folds"):
+        select.prepare()
+    for fold in (0, 1):
+        validated(folder, UNET, fold)
+    validated(folder, UNETR, 0)
+    command = "nnUNetv2_find_best_configuration 7 -c 3d_fullres -tr nnUNetTrainer -p nnUNetPlans -f 0 1"
+    assert " ".join(select.prepare() or []) == command
+    assert "nnUNetTrainerUNETR is left out" in capsys.readouterr().out
+    selected(folder, [UNET], [0, 1])
+    assert select.is_done()
+    validated(folder, UNETR, 1)
+    assert not select.is_done()
+    assert select.prepare() == list(select.command)
+
+
 def test_predictions_that_are_cut_off_or_older_than_the_weights_are_made_again(folder: Path) -> None:
     images, target = folder / "images", folder / "e" / "predictions" / NAME / "t" / UNET
     import numpy as np

@@ -59,10 +59,12 @@ def what_was_compared(given: ReportInput, scores: pd.DataFrame, trainings: Mappi
     if selection:
         models = joined([given.names.get(model, model) for model in selection.models])
         steps = joined(selection.postprocessing_steps) or "none, it did not help"
+        others = [name for name, model in _models(given) if model.identifier not in selection.considered]
+        without = f" It was made without {joined(others)}." if selection.considered and others else ""
         blocks.append(
             Paragraph(
                 f"nnU-Net's own selection (nnUNetv2_find_best_configuration, by mean Dice alone): {models}"
-                f"{', as an ensemble' if len(selection.models) > 1 else ''}; postprocessing: {steps}."
+                f"{', as an ensemble' if len(selection.models) > 1 else ''}; postprocessing: {steps}.{without}"
             )
         )
     return Section("What was compared, and how", "compared", blocks)
