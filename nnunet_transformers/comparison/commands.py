@@ -111,6 +111,7 @@ def predict(
     output: str | Path,
     *,
     folds: Sequence[int],
+    previous_stage: str | Path = "",
     probabilities: bool = False,
     device: str = "",
     sequential: bool = False,
@@ -119,12 +120,14 @@ def predict(
     """Predict a folder of images with the folds of one model.
 
     Args:
+        previous_stage: folder of the predictions a cascade goes on from.
         probabilities: save them too, for an ensemble.
         sequential: start no worker processes: faster for a handful of small images.
         resume: keep the predictions that are there.
     """
     command = ["nnUNetv2_predict", "-d", str(dataset_id), "-c", configuration, "-tr", trainer, "-p", plans]
     command += ["-f", *map(str, folds), "-i", str(images), "-o", str(output)]
+    command += ["-prev_stage_predictions", str(previous_stage)] if previous_stage else []
     command += ["--save_probabilities"] if probabilities else []
     command += ["--continue_prediction"] if resume else []
     return command + _device(device) + (["-npp", "0", "-nps", "0"] if sequential else [])

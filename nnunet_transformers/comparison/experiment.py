@@ -24,6 +24,7 @@ from typing import Literal
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.yaml_fields import Value, nearest, read_yaml
 
+FULLRES, LOWRES, CASCADE = "3d_fullres", "3d_lowres", "3d_cascade_fullres"  # names of nnU-Net's planner
 FOLDER_VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed", "results": "nnUNet_results"}
 
 _FIELDS = (
@@ -71,7 +72,7 @@ class Model:
     dataset: int
     trainer: str
     plans: str = "nnUNetPlans"
-    configuration: str = "3d_fullres"
+    configuration: str = FULLRES
     planner: str = ""
     target_spacing: tuple[float, ...] = ()
     plans_from: int | None = None
@@ -81,6 +82,11 @@ class Model:
     def identifier(self) -> str:
         """The name of its folder."""
         return f"{self.trainer}__{self.plans}__{self.configuration}"
+
+    def goes_on_from(self, other: Model) -> bool:
+        """Whether this is a cascade, and the other model its first stage."""
+        same = (self.trainer, self.plans, self.dataset) == (other.trainer, other.plans, other.dataset)
+        return same and (self.configuration, other.configuration) == (CASCADE, LOWRES)
 
 
 @dataclass(frozen=True)
@@ -312,6 +318,13 @@ def _models(value: Value, datasets: Sequence[Dataset], epochs: int | None, base:
                         f"is called {model.name} as the one on line {other_entry.line}: give it a name", "SAME_NAME"
                     )
             models.append((entry, model))
+    for entry, model in models:
+        if model.configuration == CASCADE and not any(model.goes_on_from(other) for _, other in models):
+            entry.problem(
+                f"a cascade goes on from {LOWRES}: list {model.trainer} with the plans {model.plans} and "
+                f"configuration: {LOWRES} too",
+                "MISSING_FIELD",
+            )
     if not models and not value.problems.found:
         value.problem("is empty: there is nothing to compare", "WRONG_TYPE")
     return models
@@ -329,8 +342,6 @@ def _entry(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: 
     for name, text in [("trainer", trainer), *texts.items()]:
         if "__" in text or not re.fullmatch(r"\w*", text):
             inside[name].problem("may have letters, digits and single _ only: nnU-Net splits names of folders at __")
-    if texts.get("configuration") == "3d_cascade_fullres":
-        inside["configuration"].problem("cascades are not run by compare; compare their stages, or use nnU-Net itself")
     named = _dataset_id(inside["dataset"]) if "dataset" in inside else None
     if named is not None and named not in [dataset.id for dataset in datasets]:
         inside["dataset"].problem(f"dataset {named} is not among the datasets of the experiment")

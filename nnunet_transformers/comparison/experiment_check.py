@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nnunet_transformers.comparison.experiment import Experiment, Folders, HeldOutSet, Model
+from nnunet_transformers.comparison.experiment import CASCADE, LOWRES, Experiment, Folders, HeldOutSet, Model
 from nnunet_transformers.comparison.state import cases_in, dataset_folder, load_json
 from nnunet_transformers.comparison.yaml_fields import Value, nearest
 
@@ -95,6 +95,14 @@ def _check_folds(
     split_files = [path / "splits_final.json" for path in places if path]
     splits = next((s for path in split_files if isinstance(s := load_json(path), list)), None)
     number = len(splits) if splits else _DEFAULT_FOLDS
+    cascades = [m.name for m in experiment.models_of(dataset) if m.configuration == CASCADE]
+    if cascades and set(experiment.folds) != set(range(number)):
+        field = fields.get("folds") or next(iter(fields.values()))
+        field.problem(
+            f"{cascades[0]} is a cascade: it trains on the predictions of all {number} folds of {LOWRES}, so all are "
+            "needed",
+            "CASCADE_FOLDS",
+        )
     if outside := [fold for fold in experiment.folds if fold >= number]:
         field = fields.get("folds") or next(iter(fields.values()))
         field.problem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
 import json
 import os
@@ -26,8 +27,12 @@ class FoldState(Enum):
     VALIDATED = None
 
 
-def fold_state(folder: Path) -> FoldState:
-    """State of a fold_X folder. Validated means: with probabilities (--npz), which ensembles need."""
+def fold_state(folder: Path, next_stage: str = "") -> FoldState:
+    """State of a fold_X folder. Validated means: with probabilities (--npz), which ensembles need.
+
+    Args:
+        next_stage: configuration of a cascade that goes on from the predictions of the validation.
+    """
     if not is_checkpoint(folder / "checkpoint_final.pth"):
         started = any(is_checkpoint(folder / f"checkpoint_{kind}.pth") for kind in ("latest", "best"))
         return FoldState.STARTED if started else FoldState.NEW
@@ -36,9 +41,12 @@ def fold_state(folder: Path) -> FoldState:
     cases = content.get("metric_per_case", []) if isinstance(content, dict) else []
     if not cases or summary.stat().st_mtime < (folder / "checkpoint_final.pth").stat().st_mtime:
         return FoldState.TRAINED
-    names = (Path(case["prediction_file"]).name for case in cases)
-    probabilities = all((summary.parent / f"{case_name(name)}.npz").is_file() for name in names)
-    return FoldState.VALIDATED if probabilities else FoldState.TRAINED
+    names = [case_name(Path(case["prediction_file"]).name) for case in cases]
+    complete = all((summary.parent / f"{name}.npz").is_file() for name in names)
+    if next_stage:
+        left = folder.parent / "predicted_next_stage" / next_stage
+        complete &= all(any(left.glob(f"{glob.escape(name)}.*")) for name in names)
+    return FoldState.VALIDATED if complete else FoldState.TRAINED
 
 
 def remove_broken_checkpoints(folder: Path) -> list[Path]:

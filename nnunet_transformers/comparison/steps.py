@@ -20,7 +20,17 @@ from typing import TypedDict
 from nnunet_transformers.comparison import commands
 from nnunet_transformers.comparison.commands import Command
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.experiment import Dataset, Experiment, Folders, HeldOutSet, Model, Slurm
+from nnunet_transformers.comparison.experiment import (
+    CASCADE,
+    FULLRES,
+    LOWRES,
+    Dataset,
+    Experiment,
+    Folders,
+    HeldOutSet,
+    Model,
+    Slurm,
+)
 from nnunet_transformers.comparison.state import (
     FoldState,
     cases_in,
@@ -81,7 +91,8 @@ def steps(experiment: Experiment, folders: Folders) -> list[Step]:
     """
     found: list[Step] = []
     for dataset in experiment.datasets:
-        if models := experiment.models_of(dataset.id):
+        # Cascades come after their first stages.
+        if models := sorted(experiment.models_of(dataset.id), key=lambda model: model.configuration == CASCADE):
             place = _Place(experiment, dataset, folders, _dataset_name(dataset.id, folders))
             preprocessing, ready = _preprocessing(place, models)
             trainings = {model: [_train(place, model, fold, ready) for fold in experiment.folds] for model in models}
@@ -239,7 +250,7 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
     # Plans made from nothing but the data come first: they leave the fingerprint and dataset.json for the others.
     for plans, of_plans in sorted(by_plans.items(), key=lambda item: item[1][0].plans_from is not None):
         model = of_plans[0]
-        configurations = sorted({each.configuration for each in of_plans})
+        configurations = _preprocessed_for(of_plans)
         planned = partial(_is_planned, place.preprocessed, plans)
         preprocessed = partial(is_preprocessed, place.preprocessed, plans, configurations)
         preprocess = commands.preprocess(place.dataset.id, plans, configurations)
@@ -267,6 +278,13 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
     return found, ready
 
 
+def _preprocessed_for(models: Sequence[Model]) -> list[str]:
+    """What to preprocess: a cascade has the data of the full resolution, to whose grid the first stage's go."""
+    both = {CASCADE, LOWRES}
+    found = {model.configuration for model in models}
+    return sorted({*(found - {CASCADE}), *([FULLRES] if found & both else [])})
+
+
 def _first_unless(first: Command, second: Command, condition: Callable[[], bool]) -> Command:
     return second if condition() else first
 
@@ -283,29 +301,36 @@ def _train(place: _Place, model: Model, fold: int, ready: dict[str, str]) -> Ste
         gpus=where.gpus_per_task if isinstance(where, Slurm) else 1,
     )  # fmt: skip
     folder = place.results / model.identifier / f"fold_{fold}"
+    experiment = place.experiment
+    before = [other for other in experiment.models_of(place.dataset.id) if model.goes_on_from(other)]
     return place.step(
         f"train {model.name} fold {fold}",
         command,
-        partial(_is_validated, folder),
+        partial(_is_validated, place, model, fold),
         lock=folder / ".lock",
-        needs=[ready[model.plans]],
+        needs=[ready[model.plans], *(train_step_name(experiment, x, k) for x in before for k in experiment.folds)],
         gpu=True,
         array="train",
         stays_done=True,
-        prepare=partial(_rest_of_training, place.preprocessed, model, folder, command),
+        prepare=partial(_rest_of_training, place, model, fold, command),
     )
 
 
-def _is_validated(folder: Path) -> bool:
-    return fold_state(folder) is FoldState.VALIDATED
+def _is_validated(place: _Place, model: Model, fold: int) -> bool:
+    return _fold_state(place, model, fold) is FoldState.VALIDATED
 
 
-def _rest_of_training(preprocessed: Path, model: Model, folder: Path, command: Command) -> Command | None:
-    for path in remove_broken_checkpoints(folder):
+def _fold_state(place: _Place, model: Model, fold: int) -> FoldState:
+    cascade = any(other.goes_on_from(model) for other in place.experiment.models)
+    return fold_state(place.results / model.identifier / f"fold_{fold}", CASCADE if cascade else "")
+
+
+def _rest_of_training(place: _Place, model: Model, fold: int, command: Command) -> Command | None:
+    for path in remove_broken_checkpoints(place.results / model.identifier / f"fold_{fold}"):
         print(f"removed a checkpoint that was cut off: {path}", flush=True)
     # Trainings that start together would each write the split while others read it.
-    write_default_splits(preprocessed, model.plans, model.configuration)
-    option = fold_state(folder).value
+    write_default_splits(place.preprocessed, model.plans, model.configuration)
+    option = _fold_state(place, model, fold).value
     if option is None:
         return None
     if option and "-pretrained_weights" in command:
@@ -376,11 +401,7 @@ def _rest_of_selection(place: _Place, models: Sequence[Model]) -> Command:
 
 def _complete(place: _Place, models: Sequence[Model]) -> list[Model]:
     """The models that are validated on all folds."""
-    return [
-        model
-        for model in models
-        if all(_is_validated(place.results / model.identifier / f"fold_{fold}") for fold in place.experiment.folds)
-    ]
+    return [model for model in models if all(_is_validated(place, model, fold) for fold in place.experiment.folds)]
 
 
 def _selection_arguments(place: _Place, models: Sequence[Model]) -> list[str]:
@@ -407,20 +428,24 @@ def _prediction(
     experiment = place.experiment
     parent = predictions_folder(experiment, place.folders, place.dataset.id, test.name)
     probabilities = experiment.ensembles != "none"
-    found, names = [], {}
+    found: list[Step] = []
+    names: dict[Model, str] = {}
     for model in models:
         folder = parent / model.identifier
+        first = next((other for other in models if model.goes_on_from(other)), None)
+        previous_stage = parent / first.identifier if first else None
         command = commands.predict(
             place.dataset.id, model.configuration, model.trainer, model.plans, test.images, folder,
-            folds=experiment.folds, probabilities=probabilities, device=place.device, resume=True,
+            folds=experiment.folds, previous_stage=previous_stage or "", probabilities=probabilities,
+            device=place.device, resume=True,
         )  # fmt: skip
         weights = [place.results / model.identifier / f"fold_{k}" / "checkpoint_final.pth" for k in experiment.folds]
-        unfinished = partial(_unfinished, place, test, folder, weights, probabilities)
+        unfinished = partial(_unfinished, place, test, folder, weights, probabilities, previous_stage)
         step = place.step(
             f"predict {test.name} with {model.name}",
             command,
             partial(_none, unfinished),
-            needs=[step.name for step in trainings[model]],
+            needs=[*(step.name for step in trainings[model]), *([names[first]] if first else [])],
             gpu=True,
             array=f"predict {test.name}",
             lock=folder / ".lock",
@@ -455,9 +480,16 @@ def _prediction(
 
 
 def _unfinished(
-    place: _Place, test: HeldOutSet, folder: Path, newer_than: Sequence[Path], probabilities: bool
+    place: _Place,
+    test: HeldOutSet,
+    folder: Path,
+    newer_than: Sequence[Path],
+    probabilities: bool,
+    previous_stage: Path | None = None,
 ) -> list[str]:
     ending, cases = _file_ending(place), _cases(test)
+    if previous_stage:
+        newer_than = [*newer_than, *(previous_stage / f"{case}{ending}" for case in cases)]
     return unfinished_predictions(folder, cases, ending, probabilities=probabilities, newer_than=newer_than)
 
 

@@ -107,7 +107,11 @@ LIST = "dataset: 7\ntrainers:\n  - A\n  - "
         (LIST + "{trainer: B, planner: Q}\n", 4, "makes the plans nnUNetPlans in another way than line 3"),
         ("dataset: 7\ntrainers: [a__b]\n", 2, "single _ only"),
         ("dataset: 7\ntrainers: [{trainer: A, target_spacing: [2, 2, 2]}]\n", 2, "need a name of their own"),
-        ("dataset: 7\ntrainers: [{trainer: A, configuration: 3d_cascade_fullres}]\n", 2, "cascades are not run"),
+        (
+            "dataset: 7\ntrainers: [{trainer: A, configuration: 3d_cascade_fullres}]\n",
+            2,
+            "goes on from 3d_lowres: list A",
+        ),
         ("dataset: 7\ntrainers: [nnUNetTrainer]\nbaseline: nnUNetTrainr\n", 3, "did you mean nnUNetTrainer?"),
         (AB + "ensembles: triples\n", 3, "ensembles: 'triples' is not one of pairs, none"),
         (AB + "ensembles: [[A, C]]\n", 3, "ensembles[0][1]: C is not in the comparison"),

@@ -48,6 +48,17 @@ def test_a_validation_without_probabilities_is_repeated(tmp_path: Path) -> None:
     assert fold_state(fold) is FoldState.TRAINED
 
 
+def test_a_validation_without_what_the_next_stage_goes_on_from_is_repeated(tmp_path: Path) -> None:
+    fold = validated(tmp_path / "fold_0")
+    assert fold_state(fold, "3d_cascade_fullres") is FoldState.TRAINED
+    folder = tmp_path / "predicted_next_stage" / "3d_cascade_fullres"
+    folder.mkdir(parents=True)
+    (folder / "a.b2nd").touch()
+    assert fold_state(fold, "3d_cascade_fullres") is FoldState.TRAINED
+    (folder / "b.npz").touch()
+    assert fold_state(fold, "3d_cascade_fullres") is FoldState.VALIDATED
+
+
 def test_scores_older_than_the_weights_are_repeated(tmp_path: Path) -> None:
     fold = validated(tmp_path)
     os.utime(fold / "validation" / "summary.json", (1, 1))

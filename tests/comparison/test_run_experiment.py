@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_dataset import TinyDataset
+from tiny_dataset import TinyDataset, add_cascade, narrow
 
-from nnunet_transformers.comparison.experiment import parse_experiment
+from nnunet_transformers.comparison import commands
+from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.experiment import parse_experiment, read_experiment
 from nnunet_transformers.comparison.locks import holder
 from nnunet_transformers.comparison.run_local import run
 from nnunet_transformers.comparison.status import State, status
@@ -39,13 +42,15 @@ def until(condition: Callable[[], object], seconds: float = 240) -> None:
         time.sleep(0.05)
 
 
-def test_nothing_is_lost_when_the_training_and_then_the_runner_are_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for part in ("raw", "preprocessed", "results"):
         monkeypatch.setenv(f"nnUNet_{part}", str(tmp_path / part))
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
     TINY.write(tmp_path / "raw")
+
+
+def test_nothing_is_lost_when_the_training_and_then_the_runner_are_killed(tmp_path: Path) -> None:
     trainer = "nnUNetTrainer_25epochs_1iterations"
     path = tmp_path / "killed.yaml"
     path.write_text(f"dataset: 104\nfolds: [0]\ntrainers: [{trainer}]\nwhere: {{local: {{device: cpu}}}}\n")
@@ -80,3 +85,39 @@ def test_nothing_is_lost_when_the_training_and_then_the_runner_are_killed(
     resumed = max(fold.glob("training_log_*.txt"), key=lambda each: each.stat().st_mtime).read_text()
     assert not re.search(r"Epoch 0\s*$", resumed, re.MULTILINE)
     assert run(experiment).done == []
+
+
+def test_a_cascade_is_trained_selected_and_predicts_after_its_first_stage(tmp_path: Path) -> None:
+    planning = commands.plan_and_preprocess(104, processes=1)
+    subprocess.run([str(Path(sys.executable).with_name(planning[0])), *planning[1:]], check=True, capture_output=True)
+    preprocessed = tmp_path / "preprocessed" / TINY.name
+    plans = narrow(json.loads((preprocessed / "nnUNetPlans.json").read_text()), "nnUNetPlans")
+    add_cascade(plans, (8, 8, 8), ((1, 1, 1), (2, 2, 2)))
+    (preprocessed / "nnUNetPlans.json").write_text(json.dumps(plans))
+    cases = [f"case_{number}" for number in range(TINY.cases)]
+    splits = [{"train": sorted(set(cases) - set(cases[k::2])), "val": cases[k::2]} for k in (0, 1)]
+    (preprocessed / "splits_final.json").write_text(json.dumps(splits))
+    TINY.write_image(tmp_path / "images", "unseen", TINY.case(99)[0])
+
+    trainer = "nnUNetTrainer_1epochs_1iterations"
+    path = tmp_path / "cascade.yaml"
+    path.write_text(
+        f"dataset: 104\nfolds: [0, 1]\nensembles: none\ntest_sets: [{{name: new, images: images}}]\n"
+        f"where: {{local: {{device: cpu}}}}\ntrainers:\n"
+        f"  - {{trainer: {trainer}, name: low, configuration: 3d_lowres}}\n"
+        f"  - {{trainer: {trainer}, name: both, configuration: 3d_cascade_fullres}}\n"
+    )
+    experiment = read_experiment(path)
+    outcome = run(experiment)
+    assert outcome.is_complete, str(outcome)
+    results = tmp_path / "results" / TINY.name
+    considered = json.loads((results / "inference_information.json").read_text())["considered_models"]
+    assert {model["configuration"] for model in considered} == {"3d_lowres", "3d_cascade_fullres"}
+    predicted = experiment.output / "predictions" / TINY.name / "new"
+    assert (predicted / f"{trainer}__nnUNetPlans__3d_cascade_fullres" / "unseen.nii.gz").is_file()
+    assert (predicted / "selected" / "unseen.nii.gz").is_file()
+    assert run(experiment).done == []
+
+    path.write_text(path.read_text().replace("[0, 1]", "[0]"))
+    with pytest.raises(ComparisonError, match="it trains on the predictions of all 2 folds of 3d_lowres"):
+        read_experiment(path)

@@ -280,6 +280,39 @@ def test_a_training_that_failed_does_not_keep_the_selection_from_the_others(
     assert select.prepare() == list(select.command)
 
 
+CASCADE = (
+    "dataset: 7\nfolds: [0, 1]\nensembles: none\ntest_sets: [{name: t, images: images}]\ntrainers:\n"
+    "  - {trainer: nnUNetTrainer, name: both, configuration: 3d_cascade_fullres}\n"
+    "  - {trainer: nnUNetTrainer, name: low, configuration: 3d_lowres}\n"
+)
+
+
+def test_a_cascade_comes_after_all_folds_of_its_first_stage_and_predicts_from_its_predictions(folder: Path) -> None:
+    found = named(folder, CASCADE)
+    assert list(found) == [
+        "preprocess nnUNetPlans", "train low fold 0", "train low fold 1", "train both fold 0", "train both fold 1",
+        "select", "predict t with low", "predict t with both", "predict t with what was selected",
+    ]  # fmt: skip
+    assert line(found["preprocess nnUNetPlans"]).endswith("-c 3d_fullres 3d_lowres")
+    assert found["train both fold 0"].needs == ("preprocess nnUNetPlans", "train low fold 0", "train low fold 1")
+    assert found["train low fold 0"].needs == ("preprocess nnUNetPlans",)
+    low = folder / "e" / "predictions" / NAME / "t" / "nnUNetTrainer__nnUNetPlans__3d_lowres"
+    assert f"-prev_stage_predictions {low}" in line(found["predict t with both"])
+    assert "-prev_stage_predictions" not in line(found["predict t with low"])
+    assert "predict t with low" in found["predict t with both"].needs
+
+
+def test_a_first_stage_validated_without_its_cascade_is_validated_again(folder: Path) -> None:
+    low = "nnUNetTrainer__nnUNetPlans__3d_lowres"
+    validated(folder, low, 0)
+    alone = CASCADE.replace("  - {trainer: nnUNetTrainer, name: both, configuration: 3d_cascade_fullres}\n", "")
+    assert named(folder, alone)["train low fold 0"].is_done()
+    step = named(folder, CASCADE)["train low fold 0"]
+    assert not step.is_done()
+    assert step.prepare is not None
+    assert (step.prepare() or [])[-1] == "--val"
+
+
 def test_predictions_that_are_cut_off_or_older_than_the_weights_are_made_again(folder: Path) -> None:
     images, target = folder / "images", folder / "e" / "predictions" / NAME / "t" / UNET
     import numpy as np
