@@ -32,6 +32,7 @@ class _File(NamedTuple):
 def across_cases(checked: Sequence[CheckedCase], source: Path, allow: frozenset[str] = frozenset()) -> list[Finding]:
     """Findings that need more than one case. Leakage, also by one scan under two names, is an error unless allowed."""
     return [
+        *(finding for one in checked for finding in _one_file_twice(one.case, source)),
         *_duplicates(checked, source, allow),
         *_in_both_parts([one.case for one in checked], allow),
         *_mixed_extraction(checked),
@@ -65,38 +66,60 @@ def _finding(
     return Finding(code, problem, f"{remedy}, or accept it (--allow {code}).", files=files)
 
 
+def _one_file_twice(case: Case, source: Path) -> list[Finding]:
+    """An error where a path of one case is also that of another image or mask of it."""
+    roles: dict[Path, list[tuple[str, str]]] = defaultdict(list)
+    for role, path in (*case.images.items(), *(("mask", mask) for mask in case.masks)):
+        roles[(source / path).resolve()].append((role, path))
+    remedy = f"Give each its own file, or exclude the case (--exclude {case.case})."
+    return [
+        Finding("SAME_FILE", f"{' and '.join(role for role, _ in uses)} are one file", remedy, case.case, tuple(uses))
+        for uses in roles.values()
+        if len(uses) > 1
+    ]
+
+
 def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: frozenset[str]) -> list[Finding]:
     """Files with the same voxels, whatever their orientation and header.
 
-    Extremes and counts of voxels tell nearly all of them apart; only the others are read again.
+    Extremes and counts of voxels tell nearly all of them apart; only the others are read again. Where images were not
+    read, their paths are compared.
     """
     alike: dict[Hashable, list[_File]] = defaultdict(list)
+    same: dict[Hashable, list[_File]] = defaultdict(list)
     for one in checked:
         if one.content is None:
             continue
         shape, case = sorted_shape(one.content.shape), one.case
         paths = {file.role: file.sources[0][0] for file in one.content.images}
+        for role in paths.keys() - {role for role, _ in one.content.statistics}:
+            same[(source / paths[role]).resolve()].append(_File(role, case, paths[role]))
         for role, each in one.content.statistics:
-            alike[role, shape, each.lowest, each.highest, each.upper].append(_File(role, case, paths[role]))
+            alike[shape, each.lowest, each.highest, each.upper].append(_File(role, case, paths[role]))
         lesion = one.content.lesion
         if lesion and lesion.voxels and one.content.mask and len(one.content.mask.sources) == 1:
             alike["mask", shape, lesion.voxels].append(_File("mask", case, one.content.mask.sources[0][0]))
-    same: dict[tuple[str, str], list[_File]] = defaultdict(list)
     for files in alike.values():
         for file in files if len(files) > 1 else ():
-            same[file.role, _digest(source / file.path, file.role)].append(file)
-    return [_duplicate(files, allow) for files in same.values() if len(files) > 1]
+            same[file.role == "mask", _digest(source / file.path, file.role)].append(file)
+    return [
+        _duplicate(files, allow) for files in same.values() if len({(file.case.case, file.path) for file in files}) > 1
+    ]
 
 
 def _duplicate(files: Sequence[_File], allow: frozenset[str]) -> Finding:
-    names = ", ".join(file.case.case for file in files)
+    names = ", ".join(dict.fromkeys(file.case.case for file in files))
     places = tuple((file.case.case, file.path) for file in files)
-    role = files[0].role
-    problem = f"{names}: the same {role} voxels under {len(files)} names"
-    if len({file.case.subject for file in files}) == 1 or role == "mask":
+    roles = list(dict.fromkeys(file.role for file in files))
+    one_subject = len({file.case.subject for file in files}) == 1
+    own_masks = roles == ["mask"] and len({file.path for file in files}) == len(files)
+    problem = f"{names}: the same {' and '.join(roles)} voxels under {len(files)} names"
+    remedy = "One scan under two names leaks from training to validation: exclude all but one"
+    if len(roles) > 1:
+        remedy = "One image cannot be two channels: give each its own file, or exclude these cases"
+    elif one_subject or own_masks:
         remedy = "Where they are one scan, exclude all but one."
         return Finding("DUPLICATE_VOXELS", problem, remedy, files=places, severity="warning")
-    remedy = "One scan under two names leaks from training to validation: exclude all but one"
     return _finding("DUPLICATE_VOXELS", problem, remedy, allow, places)
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from dataset_conversion import spreadsheets
-from dataset_conversion.errors import ConversionError, Finding
+from dataset_conversion.errors import ConversionError, Finding, stop
 
 Split = Literal["train", "test"]
 
@@ -47,6 +48,12 @@ class Case:
 def case_name(subject: str, session: str) -> str:
     """``sub-r001s001_ses-1`` for subject ``sub-r001s001`` and session ``1``."""
     return f"{subject}_ses-{session}" if session else subject
+
+
+def plain_name(name: str) -> str:
+    """A case or a subject however people spell it: without capitals and ``sub-``, accents composed."""
+    # macOS and Linux spell accented letters differently.
+    return unicodedata.normalize("NFC", name.strip()).casefold().removeprefix("sub-")
 
 
 def to_tsv(cases: Sequence[Case]) -> str:
@@ -84,32 +91,27 @@ def read(path: Path, *, keep_bytes: bool = True) -> list[Case]:
     Raises:
         ConversionError: naming each missing column and each faulty line.
     """
+    text = _text(path, keep_bytes)
+    delimiter = spreadsheets.delimiter(text)
     try:
-        text = spreadsheets.decode(path.read_bytes(), keep_bytes=keep_bytes)
-    except OSError as error:
-        raise ConversionError(
-            [Finding("TABLE_UNREADABLE", f"cannot read the case table {path}: {error.strerror}")]
-        ) from None
-    except UnicodeDecodeError as error:
-        problem = f"cannot read the case table {path}: it is cut off ({error.reason})"
-        raise ConversionError([Finding("TABLE_UNREADABLE", problem, "Save it again as text (UTF-8).")]) from None
-    text = re.sub(r"\A\ufeff?\"?sep=.\"?\r?\n", "", text)  # Excel's note of the separator to itself
-    header = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=spreadsheets.delimiter(header))
-    columns = _Columns.of(path, [_column(name) for name in next(reader, [])])
+        rows = list(spreadsheets.rows(text))
+    except spreadsheets.TableError as error:
+        raise stop("TABLE_ROW", f"{path}, {error}", spreadsheets.QUOTING) from None
+    header = [_column(name) for name in rows.pop(0)[1]] if rows else []
+    columns = _Columns.of(path, header, [cells for _, cells in rows])
     cases: list[Case] = []
     findings: list[Finding] = []
     line_of_case: dict[str, int] = {}
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        line = reader.line_num
+    for line, cells in rows:
         where = f"{path}, line {line}"
-        if len(cells) > len(columns.header):
-            problem = f"{where}: {len(cells)} cells for {len(columns.header)} columns"
+        if any(part.count(delimiter) == len(header) - 1 for cell in cells for part in cell.splitlines()[1:]):
+            problem = f"{where}: one cell holds the next row too, between quotation marks"
+            findings.append(Finding("TABLE_ROW", problem, spreadsheets.QUOTING))
+        if len(cells) > len(header):
+            problem = f"{where}: {len(cells)} cells for {len(header)} columns"
             findings.append(Finding("TABLE_ROW", problem, "Remove what is too much."))
             continue
-        row = dict(zip(columns.header, (cell.strip() for cell in cells), strict=False))
+        row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
         case = columns.case(row)
         for problem, remedy in _row_problems(case, row.get("split"), line_of_case):
             findings.append(Finding("TABLE_ROW", f"{where}: {problem}", remedy))
@@ -118,6 +120,21 @@ def read(path: Path, *, keep_bytes: bool = True) -> list[Case]:
     if findings:
         raise ConversionError(findings)
     return cases
+
+
+def _text(path: Path, keep_bytes: bool) -> str:
+    again = "Save it again as text (UTF-8)."
+    try:
+        content = path.read_bytes()
+        text = spreadsheets.decode(content, keep_bytes=keep_bytes)
+    except OSError as error:
+        raise stop("TABLE_UNREADABLE", f"cannot read the case table {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        problem = f"cannot read the case table {path}: it is cut off ({error.reason})"
+        raise stop("TABLE_UNREADABLE", problem, again) from None
+    if spreadsheets.is_workbook(content):
+        raise stop("TABLE_UNREADABLE", f"cannot read the case table {path}: it is a workbook", again)
+    return re.sub(r"\A\ufeff?\"?sep=.\"?\r?\n", "", text)  # Excel's note of the separator to itself
 
 
 def _column(name: str) -> str:
@@ -131,13 +148,12 @@ def _column(name: str) -> str:
 class _Columns:
     """What the columns of a table hold."""
 
-    header: Sequence[str]
     images: Sequence[str]
     masks: Sequence[str]
     metadata: Sequence[str]
 
     @classmethod
-    def of(cls, path: Path, header: list[str]) -> _Columns:
+    def of(cls, path: Path, header: list[str], rows: Sequence[Sequence[str]]) -> _Columns:
         masks = [name for name in header if _MASK_COLUMN.fullmatch(name)]
         first_mask = header.index(masks[0]) if masks else len(header)
         others = [(i, name) for i, name in enumerate(header) if name and name not in (*_ABOUT_CASE, *masks)]
@@ -149,6 +165,11 @@ class _Columns:
         problems += [
             f"column {name} appears twice" for name in sorted({n for n in header if n and header.count(n) > 1})
         ]
+        for i, name in enumerate(header):
+            # An index, as pandas writes it, has no name either.
+            cells = [] if name else [row[i].strip() for row in rows if i < len(row)]
+            if untitled := [cell for cell in cells if cell and not cell.isdecimal()]:
+                problems.append(f"column {i + 1} has no name, but cells, such as {untitled[0]}")
         if not images and not problems:
             problems.append("no image column before mask")
         if problems:
@@ -157,7 +178,7 @@ class _Columns:
                 "image (T1w), mask; case, session, site and split where they are known."
             )
             raise ConversionError([Finding("TABLE_COLUMNS", f"{path}, line 1: {each}", remedy) for each in problems])
-        return cls(header, images, masks, metadata)
+        return cls(images, masks, metadata)
 
     def case(self, row: Mapping[str, str]) -> Case:
         masks = tuple(row[name] for name in self.masks if row.get(name))

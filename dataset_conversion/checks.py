@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import nibabel as nib
 import numpy as np
@@ -20,10 +20,12 @@ from dataset_conversion import nifti
 from dataset_conversion.alignment import (
     Grid,
     Registration,
+    check_overlap,
     drawn_on,
     register_rigid,
     resample,
     same_space_distance,
+    share_inside,
     transform_text,
 )
 from dataset_conversion.case_table import Case
@@ -39,11 +41,15 @@ from dataset_conversion.readings import (
     RejectedError,
     Statistics,
     name_of,
+    no_lesion,
     read_image,
     read_masks,
+    volume_ml,
 )
 
 _SEED = 12345  # of the voxels that registration compares
+_MOSTLY = 0.5  # of the reference's grid outside an image
+_NOTABLE_LOSS = 0.2  # of a lesion's volume; nearest neighbour alone takes as much from a lesion of a few voxels only
 
 EmptyMasks = Literal["error", "keep", "skip"]
 Align = Literal["refuse", "resample", "rigid"]
@@ -221,6 +227,7 @@ def _on_one_grid(
             _refuse_grid(found, fixed, image, remedy)
             continue
         fixed, image = _with_voxels(found, source, fixed), _with_voxels(found, source, image)
+        _check_overlap(found, image, fixed)
         registration = _register(found, image, fixed) if options.align == "rigid" else None
         if registration:
             registrations[role] = registration
@@ -243,7 +250,8 @@ def _mask_on(
     """The mask on the reference's grid, if the user asked for that."""
     of = next((role for role, image in images.items() if _same_grid(mask, image)), None)
     if options.resample_mask and (of or options.align != "refuse"):
-        return _moved(mask, fixed, registrations.get(of or ""))
+        moved = _moved(mask, fixed, registrations.get(of or ""))
+        return replace(moved, lesion=_lesion_after(found, mask, moved, fixed, options.empty_masks))
     if of:
         remedy = f"It was drawn on the {of}: use --reference {of}, or --resample-mask to move it along"
     else:
@@ -272,6 +280,21 @@ def _refuse_grid(found: Findings, fixed: Reading, other: Reading, remedy: str) -
     found.refuse("GRID_MISMATCH", problem, remedy, *places)
 
 
+def _check_overlap(found: Findings, image: Reading, fixed: Reading) -> None:
+    """Refuse an image that has nothing to show on the reference's grid, and say where it has little."""
+    places = (*image.file.places, *fixed.file.places)
+    try:
+        check_overlap(_grid(image), _grid(fixed))
+    except ConversionError as error:
+        _reject(found, error, *places)
+    outside = 1 - share_inside(_grid(fixed), _grid(image))
+    if outside > _MOSTLY:
+        name = name_of(image.file.role)
+        problem = f"{100 * outside:.0f} % of the {name_of(fixed.file.role)}'s grid lies outside the {name}"
+        remedy = f"There the {name} has background only: check that both show the same part of the head."
+        found.warn("SMALL_OVERLAP", problem, remedy, *places)
+
+
 def _register(found: Findings, image: Reading, fixed: Reading) -> Registration:
     assert image.voxels is not None
     assert fixed.voxels is not None
@@ -279,11 +302,15 @@ def _register(found: Findings, image: Reading, fixed: Reading) -> Registration:
     try:
         registration = register_rigid(image.voxels, image.affine, fixed.voxels, fixed.affine, seed=_SEED)
     except ConversionError as error:
-        first = error.findings[0]
-        found.reject(first.code, first.problem, first.remedy.rstrip("."), *places)
+        _reject(found, error, *places)
     for finding in registration.quality:
         found.warn(finding.code, finding.problem, finding.remedy, *places)
     return registration
+
+
+def _reject(found: Findings, error: ConversionError, *places: tuple[str, str]) -> NoReturn:
+    first = error.findings[0]
+    found.reject(first.code, first.problem, first.remedy.rstrip("."), *places)
 
 
 def _summary(registration: Registration) -> str:
@@ -303,11 +330,28 @@ def _moved(image: Reading, fixed: Reading, registration: Registration | None) ->
     voxels = resample(image.voxels, image.affine, _grid(fixed), transform, nearest=is_mask)
     how = "registered rigidly to" if registration else "resampled onto the grid of"
     moved = replace(image, voxels=voxels, shape=fixed.shape, affine=fixed.affine, seen=None)
-    if is_mask and image.lesion:
-        count = int(np.count_nonzero(voxels))
-        ml = round(float(count * np.prod(voxel_sizes(fixed.affine)) / 1000), 6)
-        moved = replace(moved, lesion=replace(image.lesion, voxels=count, ml=ml))
     return moved.changed(f"{how} the {name_of(fixed.file.role)}")
+
+
+def _lesion_after(
+    found: Findings, mask: Reading, moved: Reading, fixed: Reading, empty_masks: EmptyMasks
+) -> Lesion | None:
+    """What is left of a mask's lesion on the reference's grid."""
+    before, places = mask.lesion, (*mask.file.places, *fixed.file.places)
+    if before is None or not before.voxels:
+        return before
+    assert moved.voxels is not None
+    grid = f"on the {name_of(fixed.file.role)}'s grid"
+    remedy = "Use the image it was drawn on as --reference"
+    voxels = int(np.count_nonzero(moved.voxels))
+    if not voxels:
+        problem = f"the mask is empty {grid}: nothing is left of its lesion of {before.ml:.3g} ml"
+        return no_lesion(found, problem, remedy, empty_masks, *places)
+    ml = volume_ml(voxels, moved.affine)
+    if ml < (1 - _NOTABLE_LOSS) * before.ml:
+        problem = f"of the lesion's {before.ml:.3g} ml only {ml:.3g} ml are left {grid}"
+        found.warn("LESION_LOST", problem, f"{remedy}, or look whether a part lies outside it.", *places)
+    return replace(before, voxels=voxels, ml=ml)
 
 
 def _with_voxels(found: Findings, source: Path, image: Reading) -> Reading:
@@ -361,7 +405,7 @@ def _fitted(found: Findings, other: Reading, fixed: Reading) -> Reading:
 def _note_lesion_outside(found: Findings, image: Reading, mask: Reading) -> None:
     if image.voxels is None or mask.voxels is None or mask.lesion is None:
         return
-    slices = np.flatnonzero(mask.voxels.max(axis=(0, 1)))
+    slices = np.flatnonzero(mask.voxels.any(axis=(0, 1)))
     around = np.s_[:, :, slices[0] : slices[-1] + 1]
     blank = np.count_nonzero(np.logical_and(mask.voxels[around], image.voxels[around] == 0))
     if 2 * blank > mask.lesion.voxels:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import get_args
 
@@ -17,7 +18,7 @@ from dataset_conversion.case_table import Case
 from dataset_conversion.checks import ALLOWABLE, Align, CheckOptions, EmptyMasks, reference_image
 from dataset_conversion.errors import ConversionError, Finding, stop
 from dataset_conversion.fold_lists import Missing
-from dataset_conversion.job import Conversion, FoldOptions, GroupBy, Job, no_training_case
+from dataset_conversion.job import Conversion, FoldOptions, GroupBy, Job, no_training_case, run
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
 from dataset_conversion.selection import Selection, select, without_missing
@@ -79,7 +80,8 @@ def convert(
         raw_folder: where nnU-Net keeps raw datasets; default: the environment variable nnUNet_raw.
         channels: names of the images to convert, in channel order; default: all that the layout has.
         incomplete_dataset_id: makes a second dataset of the cases that lack a channel, with the channels they all have.
-        exclude: cases (``sub-r001s001_ses-1``) or subjects (``sub-r001s001``) to leave out.
+        exclude: cases (``sub-r001s001_ses-1``) or subjects (``sub-r001s001``) to leave out, by either of their names
+            where there are pseudonyms.
         skip_bad: leave out the cases that fail a check, with the reason in the report, instead of stopping.
         empty_masks: "error" makes a mask without a lesion a failed check, "keep" trains on it, "skip" leaves it out.
         allow: codes of errors to accept, among ``checks.ALLOWABLE``.
@@ -105,15 +107,25 @@ def convert(
     _check_options(dataset_id, name, empty_masks, align, link, fold_options, allow, jobs)
     raw_folder = raw_folder_or_environment(raw_folder)
     target = new_dataset(raw_folder, dataset_id, name)
-    found = select(chosen.find(source), channels, exclude)
+    scanned = chosen.find(source)
+    secret = b""
     if pseudonyms:
         with Pseudonyms.open(pseudonyms, outside=[raw_folder, source], save=not dry_run) as keys:
-            found = _pseudonymised(keys, keep_sites, found)
+            found = select(scanned, channels, _old_names(exclude, scanned.cases, keys))
+            found, new_names = _pseudonymised(keys, keep_sites, found)
+            secret = keys.key_for("records")
+        fold_options = replace(fold_options, aliases=new_names)
         link = "copy"
-    cases = found.cases
-    second = _second_dataset(found.incomplete, incomplete_dataset_id, dataset_id, raw_folder, name)
+    else:
+        found = select(scanned, channels, exclude)
+    cases, findings = found.cases, found.findings
+    second = None
+    if incomplete_dataset_id is not None:
+        second = _second_dataset(found.incomplete, incomplete_dataset_id, dataset_id, raw_folder, name)
+        if not second:
+            findings += (_no_second_dataset(found.incomplete),)
     if not any(case.split == "train" for case in cases):
-        raise no_training_case(found.findings, found.exclusions, source)
+        raise no_training_case(findings, found.exclusions, source)
     options = CheckOptions(
         empty_masks=empty_masks,
         allow=frozenset(allow),
@@ -123,14 +135,35 @@ def convert(
         quick=quick,
         clean=pseudonyms is not None,
     )
-    job = Job(source, chosen, options, fold_options, link, pictures and not quick, skip_bad, jobs, dry_run)
-    result = job.run(target, cases, found.exclusions, found.findings)
-    if second:
-        rest, second_target = second
-        options = replace(options, reference=_reference("", rest, source))
-        job = replace(job, options=options, fold_options=replace(fold_options, fold_list=None))
-        result = replace(result, incomplete=job.run(second_target, rest, (), ()))
-    return result
+    job = Job(
+        target=target,
+        cases=cases,
+        exclusions=found.exclusions,
+        findings=findings,
+        source=source,
+        layout=chosen,
+        options=options,
+        fold_options=fold_options,
+        link=link,
+        pictures=pictures and not quick,
+        skip_bad=skip_bad,
+        jobs=jobs,
+        secret=secret,
+    )
+    if not second:
+        return run([job], dry_run=dry_run)[0]
+    rest, second_target = second
+    of_rest = replace(
+        job,
+        target=second_target,
+        cases=rest,
+        exclusions=(),
+        findings=(),
+        options=replace(options, reference=_reference("", rest, source)),
+        fold_options=replace(fold_options, fold_list=None),
+    )
+    result, incomplete = run([job, of_rest], dry_run=dry_run)
+    return replace(result, incomplete=incomplete)
 
 
 def _layout(layout: str | Layout) -> Layout:
@@ -185,10 +218,10 @@ def _reference(asked: str, cases: Sequence[Case], source: Path) -> str:
 
 
 def _second_dataset(
-    incomplete: Sequence[Case], dataset_id: int | None, first_id: int, raw_folder: Path, name: str
+    incomplete: Sequence[Case], dataset_id: int, first_id: int, raw_folder: Path, name: str
 ) -> tuple[Sequence[Case], Path] | None:
-    """The incomplete cases and where they go, if the user asked for that and there are any."""
-    if dataset_id is None or not any(case.split == "train" for case in incomplete):
+    """The incomplete cases and where they go, if there are any to train on."""
+    if not any(case.split == "train" for case in incomplete):
         return None
     if dataset_id == first_id:
         raise stop("BAD_OPTION", f"both datasets would have the id {dataset_id}", "Give the second one another id.")
@@ -200,8 +233,18 @@ def _second_dataset(
     return rest, new_dataset(raw_folder, dataset_id, name)
 
 
-def _pseudonymised(keys: Pseudonyms, keep_sites: bool, found: Selection) -> Selection:
-    """The same under other names."""
+def _no_second_dataset(incomplete: Sequence[Case]) -> Finding:
+    why = f"all {len(incomplete)} cases that lack an image are test cases" if incomplete else "no case lacks an image"
+    return Finding("NO_SECOND_DATASET", f"there is no second dataset: {why}", severity="warning")
+
+
+def _old_names(exclude: Sequence[str], cases: Sequence[Case], keys: Pseudonyms) -> list[str]:
+    """Cases and subjects to leave out, by the names they have in the source."""
+    return [old for name in exclude for old in [case.case for case in cases if name in keys.known(case)] or [name]]
+
+
+def _pseudonymised(keys: Pseudonyms, keep_sites: bool, found: Selection) -> tuple[Selection, dict[str, str]]:
+    """The same under other names, in their order; and the new names of cases and subjects by the old ones."""
     # An incomplete case is among those left out as well.
     by_name = {case.case: case for case in (*found.cases, *found.incomplete, *(one.case for one in found.exclusions))}
     everyone = list(by_name.values())
@@ -211,12 +254,14 @@ def _pseudonymised(keys: Pseudonyms, keep_sites: bool, found: Selection) -> Sele
     def rename(case: Case) -> Case:
         return replace(renamed[case.case], images=case.images)
 
-    return Selection(
-        cases=tuple(map(rename, found.cases)),
-        incomplete=tuple(map(rename, found.incomplete)),
-        exclusions=tuple(replace(one, case=rename(one.case)) for one in found.exclusions),
-        findings=(
-            *(replace(each, case=renamed[each.case].case if each.case in renamed else "") for each in found.findings),
-            *dropped_metadata(everyone),
-        ),
+    exclusions = [replace(one, case=rename(one.case)) for one in found.exclusions]
+    findings = [replace(each, case=renamed[each.case].case if each.case in renamed else "") for each in found.findings]
+    selection = Selection(
+        cases=tuple(sorted(map(rename, found.cases), key=attrgetter("case"))),
+        incomplete=tuple(sorted(map(rename, found.incomplete), key=attrgetter("case"))),
+        exclusions=tuple(sorted(exclusions, key=attrgetter("case.case"))),
+        findings=(*sorted(findings, key=attrgetter("case")), *dropped_metadata(everyone)),
     )
+    pairs = list(zip(everyone, others, strict=True))
+    new_names = {old.subject: new.subject for old, new in pairs} | {old.case: new.case for old, new in pairs}
+    return selection, new_names

@@ -10,11 +10,8 @@ R2.0 (github.com/King-HAW/ATLAS-R2-Docker-Submission):
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from dataset_conversion import spreadsheets
+from dataset_conversion.case_table import plain_name
 from dataset_conversion.errors import ConversionError, Finding, stop
 from dataset_conversion.splits import Member, Split, check_folds, splits_of
 
@@ -43,7 +41,12 @@ _EXPECTED = (
 
 
 def read_fold_list(
-    path: Path, members: Sequence[Member], *, missing: Missing = "error", left_out: Collection[str] = ()
+    path: Path,
+    members: Sequence[Member],
+    *,
+    missing: Missing = "error",
+    left_out: Collection[str] = (),
+    aliases: Mapping[str, str] | None = None,
 ) -> list[Split]:
     """Read an assignment to folds and hold it against the training cases of a dataset.
 
@@ -52,6 +55,7 @@ def read_fold_list(
         members: one per training case; ``group`` is its subject.
         missing: what to do with cases that the list gives no fold: an error, or "exclude" leaves them out of all folds.
         left_out: cases and subjects that are known but not converted; that the list names them is no error.
+        aliases: other names of cases and subjects that the list may use → theirs.
 
     Returns:
         One ``{"train": [...], "val": [...]}`` per fold, cases sorted; the folds of a table in natural order of their
@@ -62,7 +66,7 @@ def read_fold_list(
             their lines; FOLD_MISSING for cases without a fold; LEAKAGE for subjects in more than one fold; and what
             `check_folds` finds.
     """
-    names = CaseNames(members, left_out)
+    names = CaseNames(members, left_out, aliases)
     text = _read(path)
     parse = _from_json if path.suffix.lower() == ".json" else _from_table
     splits = parse(path, text, names)
@@ -85,22 +89,27 @@ class CaseNames:
     for another.
     """
 
-    def __init__(self, members: Sequence[Member], left_out: Collection[str] = ()) -> None:
+    def __init__(
+        self, members: Sequence[Member], left_out: Collection[str] = (), aliases: Mapping[str, str] | None = None
+    ) -> None:
         self.example = members[0].case if members else ""
         self._group_of = {member.case: member.group for member in members}
         self._cases: dict[str, list[str]] = {}
         for name in left_out:
-            self._cases[_plain(name)] = []
+            self._cases[plain_name(name)] = []
         by_subject: dict[str, list[str]] = defaultdict(list)
         for member in members:
-            by_subject[_plain(member.group)].append(member.case)
+            by_subject[plain_name(member.group)].append(member.case)
         self._cases |= by_subject
-        self._cases |= {_plain(member.case): [member.case] for member in members}
+        self._cases |= {plain_name(member.case): [member.case] for member in members}
+        for alias, name in (aliases or {}).items():
+            if plain_name(name) in self._cases:
+                self._cases.setdefault(plain_name(alias), self._cases[plain_name(name)])
 
     def find(self, name: str) -> list[str] | None:
         """The cases meant; empty for one that is left out, None for a name that stands for nothing known."""
         stem = _EXTENSION.sub("", re.split(r"[/\\]", name.strip())[-1])
-        tokens = _plain(_CHANNEL.sub("", stem) if _plain(stem) not in self._cases else stem).split("_")
+        tokens = plain_name(_CHANNEL.sub("", stem) if plain_name(stem) not in self._cases else stem).split("_")
         while tokens:
             known = self._cases.get("_".join(tokens))
             if known is not None:
@@ -111,11 +120,6 @@ class CaseNames:
 
     def subject(self, case: str) -> str:
         return self._group_of[case]
-
-
-def _plain(name: str) -> str:
-    # macOS and Linux spell accented letters differently.
-    return unicodedata.normalize("NFC", name.strip()).casefold().removeprefix("sub-")
 
 
 def _read(path: Path) -> str:
@@ -213,13 +217,11 @@ def _from_table(path: Path, text: str, names: CaseNames) -> list[Split]:
 
 def _rows(path: Path, text: str, names: CaseNames) -> list[_Row]:
     """The lines of a table with their fold, empty where a line gives none."""
-    first = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=spreadsheets.delimiter(first))
     try:
-        header = [cell.strip() for cell in next(reader, [])]
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
-    except csv.Error as error:
-        raise stop("FOLD_LIST_UNREADABLE", f"{path}, line {reader.line_num}: {error}", _EXPECTED) from None
+        lines = [(line, [cell.strip() for cell in cells]) for line, cells in spreadsheets.rows(text)]
+    except spreadsheets.TableError as error:
+        raise stop("FOLD_LIST_UNREADABLE", f"{path}, {error}", spreadsheets.QUOTING) from None
+    header = lines.pop(0)[1] if lines else []
     fold = _fold_column(path, header)
     name = _name_column(path, header, fold, [cells for _, cells in lines], names)
     return [

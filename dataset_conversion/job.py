@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -24,8 +24,8 @@ from dataset_conversion.qc import coarse, montage, occupancy
 from dataset_conversion.records import Record, Records
 from dataset_conversion.selection import Exclusion
 from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
-from dataset_conversion.staging import new_folder, partial_folder
-from dataset_conversion.target import stale_preprocessing
+from dataset_conversion.staging import new_folders, partial_folder
+from dataset_conversion.target import refuse_taken, stale_preprocessing
 from dataset_conversion.writing import Link, destinations, referenced, write_case
 
 GroupBy = Literal["subject", "site"]
@@ -46,6 +46,7 @@ class FoldOptions:
         group_by: what must not be on two sides of a fold; "site" keeps all cases of a centre together.
         fold_list: a published assignment, instead of our own.
         missing: what to do with cases that are not in it.
+        aliases: other names of cases and subjects that it may use → theirs.
     """
 
     number: int = 5
@@ -53,6 +54,7 @@ class FoldOptions:
     group_by: GroupBy = "subject"
     fold_list: Path | None = None
     missing: Missing = "error"
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,10 @@ class Conversion:
 class Job:
     """One dataset to write; `convert` explains the fields."""
 
+    target: Path
+    cases: Sequence[Case]
+    exclusions: Sequence[Exclusion]
+    findings: Sequence[Finding]
     source: Path
     layout: Layout
     options: CheckOptions
@@ -113,36 +119,18 @@ class Job:
     pictures: bool
     skip_bad: bool
     jobs: int
-    dry_run: bool
+    secret: bytes = b""
+    """Of the pseudonyms, for `Records`."""
 
-    def run(
-        self, target: Path, cases: Sequence[Case], exclusions: Sequence[Exclusion], findings: Sequence[Finding]
-    ) -> Conversion:
-        bad = {finding.case for finding in findings if finding.severity == "error"}
-        readable = [case for case in cases if case.case not in bad]
-        if self.dry_run:
-            done = _map(self._only_check, readable, self.jobs, "checking")
-            return self._finish(None, target, cases, exclusions, findings, done)
-        try:
-            with new_folder(target, resume=True) as staging:
-                done = self._process(readable, staging)
-                return self._finish(staging, target, cases, exclusions, findings, done)
-        except OSError as error:
-            problem = f"cannot write {target}: {error.strerror or error}"
-            remedy = "Check the folder's permissions and the free space."
-            if error.errno == errno.EXDEV:
-                remedy = "The source is on another file system: use --link auto or symlink."
-            finding = Finding("CANNOT_WRITE", problem, remedy)
-            raise ConversionError([finding], "Nothing was left there.") from None
-        except KeyboardInterrupt:
-            print(f"The same command goes on from here; to give up, delete {partial_folder(target)}", file=sys.stderr)
-            raise
-
-    def _process(self, cases: Sequence[Case], staging: Path) -> list[Record]:
-        """Check and write all cases, but those that an interrupted run has done."""
+    def process(self, staging: Path | None) -> list[Record]:
+        """Check all cases and write them, but those that an interrupted run has done; only check without a folder."""
+        bad = {finding.case for finding in self.findings if finding.severity == "error"}
+        cases = [case for case in self.cases if case.case not in bad]
+        if staging is None:
+            return _map(self._only_check, cases, self.jobs, "checking")
         for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
             (staging / folder).mkdir(exist_ok=True)
-        kept = Records(staging, self.source, self._what_records_depend_on())
+        kept = Records(staging, self.source, self._what_records_depend_on(), self.secret)
 
         def process(case: Case) -> Record:
             record = kept.load(case)
@@ -178,17 +166,9 @@ class Job:
         version = report.version("nnunet-transformers")
         return {**options, "link": self.link, "pictures": self.pictures, "version": version}
 
-    def _finish(
-        self,
-        staging: Path | None,
-        target: Path,
-        cases: Sequence[Case],
-        exclusions: Sequence[Exclusion],
-        findings: Sequence[Finding],
-        done: Sequence[Record],
-    ) -> Conversion:
+    def finish(self, staging: Path | None, done: Sequence[Record]) -> Conversion:
         """Judge what was found, and write all that is about the dataset as a whole."""
-        kept, exclusions, warnings = self._judge(cases, exclusions, findings, [record.checked for record in done])
+        kept, exclusions, warnings = self._judge([record.checked for record in done])
         splits, split_warnings = self._folds(kept, exclusions)
         warnings += split_warnings
         if staging:
@@ -196,41 +176,35 @@ class Job:
             shown = [record for record in done if record.checked.case.case in names]
             told, reasons = warnings, exclusions
             if self.options.clean:
-                told = _without_sources(warnings, findings)
+                told = _without_sources(warnings, self.findings)
                 reasons = [replace(one, reason=one.code) for one in exclusions]
                 shown = [_without_files(record) for record in shown]
-            texts = self._texts(target.name, kept, reasons, told, splits)
-            page = report.qc_html(target.name, shown, splits, told, reasons, self._facts(kept))
+            texts = self._texts(kept, reasons, told, splits)
+            page = report.qc_html(self.target.name, shown, splits, told, reasons, self._facts(kept))
             _complete(staging, kept, {**texts, "qc.html": page})
         files = [file for one in kept for file, _ in destinations(one)]
         return Conversion(
-            folder=target,
+            folder=self.target,
             written=staging is not None,
             cases=tuple(one.case for one in kept),
             excluded=tuple(exclusions),
-            warnings=(*warnings, *stale_preprocessing(target.name)),
+            warnings=(*warnings, *stale_preprocessing(self.target.name)),
             folds=len(splits),
             unchanged_files=sum(not file.changes for file in files),
             rewritten_files=sum(bool(file.changes) for file in files),
         )
 
-    def _judge(
-        self,
-        cases: Sequence[Case],
-        exclusions: Sequence[Exclusion],
-        findings: Sequence[Finding],
-        checked: Sequence[CheckedCase],
-    ) -> tuple[list[CheckedCase], list[Exclusion], list[Finding]]:
+    def _judge(self, checked: Sequence[CheckedCase]) -> tuple[list[CheckedCase], list[Exclusion], list[Finding]]:
         """The cases to keep, those to leave out, and all warnings; stops with all errors where some may not be left."""
-        everything = [*findings, *(finding for one in checked for finding in one.findings)]
+        everything = [*self.findings, *(finding for one in checked for finding in one.findings)]
         errors = sorted((each for each in everything if each.severity == "error"), key=lambda error: error.case)
         if errors and (not self.skip_bad or any(not error.case for error in errors)):
-            raise ConversionError(errors, _outcome(errors, cases))
-        failed = _exclude_bad(cases, errors)
+            raise ConversionError(errors, _outcome(errors, self.cases))
+        failed = _exclude_bad(self.cases, errors)
         if self.options.empty_masks == "skip":
             failed += [Exclusion(one.case, "EMPTY_MASK", "the mask is empty") for one in checked if _is_empty(one)]
         left_out = {one.case.case for one in failed}
-        exclusions = [*exclusions, *failed]
+        exclusions = [*self.exclusions, *failed]
         kept = [one for one in checked if one.case.case not in left_out]
         if not any(one.case.split == "train" for one in kept):
             raise no_training_case(errors, exclusions, self.source)
@@ -239,7 +213,7 @@ class Job:
         if errors:
             raise ConversionError(errors)
         warnings = [
-            *(each for each in findings if each.severity == "warning"),
+            *(each for each in self.findings if each.severity == "warning"),
             *(each for one in kept for each in one.findings),
             *_known_issues(self.layout, kept),
             *together,
@@ -257,7 +231,9 @@ class Job:
         by_site = asked.group_by == "site"
         if asked.fold_list:
             left_out = [name for one in exclusions for name in (one.case.case, one.case.subject)]
-            splits = read_fold_list(asked.fold_list, members, missing=asked.missing, left_out=left_out)
+            splits = read_fold_list(
+                asked.fold_list, members, missing=asked.missing, left_out=left_out, aliases=asked.aliases
+            )
             leaks = [each for each in check_folds(splits, members, by_site=by_site) if each.code == "SITE_LEAKAGE"]
             if leaks:
                 raise ConversionError(leaks)
@@ -289,13 +265,13 @@ class Job:
 
     def _texts(
         self,
-        name: str,
         kept: Sequence[CheckedCase],
         exclusions: Sequence[Exclusion],
         warnings: Sequence[Finding],
         splits: Sequence[Split],
     ) -> dict[str, str]:
         """The files about the dataset, by name."""
+        name = self.target.name
         options = {
             "dataset": name,
             "skip_bad": self.skip_bad,
@@ -337,6 +313,41 @@ class Job:
         return texts
 
 
+def run(jobs: Sequence[Job], *, dry_run: bool = False) -> list[Conversion]:
+    """Make all datasets or none of them.
+
+    Raises:
+        ConversionError: naming all that is wrong with one. Nothing has been written then.
+    """
+    if dry_run:
+        return _run(jobs, [None] * len(jobs))
+    targets = [job.target for job in jobs]
+    try:
+        with new_folders(targets, resume=True, check=refuse_taken) as stagings:
+            return _run(jobs, stagings)
+    except OSError as error:
+        problem = f"cannot write {_listed(targets)}: {error.strerror or error}"
+        remedy = "Check the folder's permissions and the free space."
+        if error.errno == errno.EXDEV:
+            remedy = "The source is on another file system: use --link auto or symlink."
+        finding = Finding("CANNOT_WRITE", problem, remedy)
+        raise ConversionError([finding], "Nothing was left there.") from None
+    except KeyboardInterrupt:
+        partial = _listed(map(partial_folder, targets))
+        print(f"The same command goes on from here; to give up, delete {partial}", file=sys.stderr)
+        raise
+
+
+def _run(jobs: Sequence[Job], stagings: Sequence[Path | None]) -> list[Conversion]:
+    # Records are gone once a dataset is finished, so all are processed before, for an interrupted run to go on.
+    done = [job.process(staging) for job, staging in zip(jobs, stagings, strict=True)]
+    return [job.finish(staging, own) for job, staging, own in zip(jobs, stagings, done, strict=True)]
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return " and ".join(map(str, paths))
+
+
 def _complete(staging: Path, kept: Sequence[CheckedCase], texts: Mapping[str, str]) -> None:
     """Write the texts, and remove what does not belong to the dataset: records, and what an interrupted run left."""
     shutil.rmtree(staging / records.FOLDER, ignore_errors=True)
@@ -357,7 +368,7 @@ def _without_sources(warnings: Iterable[Finding], of_scan: Sequence[Finding]) ->
     """What may be kept of warnings where names of source files must not be: they and their folders name people."""
     return [
         replace(each, problem=_NOT_KEPT, remedy="", files=())
-        if each in of_scan and each.code != "METADATA_DROPPED"
+        if each in of_scan and each.code not in ("METADATA_DROPPED", "NO_SECOND_DATASET")
         else replace(each, files=())
         for each in warnings
     ]

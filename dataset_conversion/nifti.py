@@ -9,6 +9,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,7 @@ import SimpleITK
 from isal import igzip, isal_zlib
 from isal.igzip_lib import IsalError
 
-from dataset_conversion.geometry import Affine, voxel_sizes
+from dataset_conversion.geometry import Affine, corner_distance, orthonormal, voxel_sizes
 
 _GEOMETRY_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -69,6 +70,15 @@ class Header:
         code = sform if sform > 0 else qform
         return code if code <= 4 else 2
 
+    @cached_property
+    def without_texts(self) -> bytes:
+        """The header's bytes with its texts cleared: the same for all files of one grid and type."""
+        cleared = self.nifti.copy()
+        for name in _TEXT_FIELDS:
+            if name in cleared:  # NIfTI-2 has fewer
+                cleared[name] = b""
+        return bytes(cleared.binaryblock)
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -95,10 +105,13 @@ def read(path: Path) -> Volume:
         BadFileError: where the file is not a readable three-dimensional scalar image with a position in space.
     """
     stored = _read_bytes(path)
-    content = _decompress(stored) if path.name.lower().endswith(".gz") else stored
+    compressed = path.name.lower().endswith(".gz")
+    content = _decompress(stored) if compressed else stored
     header = _parse(path, content)
     count = math.prod(header.shape)
     needed = header.offset + count * header.dtype.itemsize
+    if needed > len(content) and compressed:
+        content = _decompress(stored, all_members=True)
     if needed > len(content):
         problem = f"its header announces {needed} bytes, there are {len(content)}"
         raise BadFileError("TRUNCATED", problem, "Get the file again")
@@ -130,17 +143,30 @@ def seen_by_simpleitk(path: Path, header: Header) -> Affine | None:
 
     Asked once for all files with the same header, whatever its texts say: in a template's space that is all of them.
     """
-    without_texts = header.nifti.copy()
-    for name in _TEXT_FIELDS:
-        if name in header.nifti:  # NIfTI-2 has fewer
-            without_texts[name] = b""
-    key = without_texts.binaryblock
+    key = header.without_texts
     if key not in _seen:
         _seen[key] = _ask_simpleitk(path)
     return _seen[key]
 
 
 _seen: dict[bytes, Affine | None] = {}
+
+
+def forms_distance(header: Header) -> float:
+    """How far apart qform and sform place a corner voxel, in mm; 0 where the header holds one of them only.
+
+    A qform cannot be sheared, so the sform counts with its axes made perpendicular. Compared once for all files with
+    the same header, whatever its texts say.
+    """
+    key = header.without_texts
+    if key not in _forms_distances:
+        qform = _second_position(header.nifti)
+        straight = orthonormal(header.affine)
+        _forms_distances[key] = 0.0 if qform is None else corner_distance(qform, straight, header.shape)
+    return _forms_distances[key]
+
+
+_forms_distances: dict[bytes, float] = {}
 
 
 def _ask_simpleitk(path: Path) -> Affine | None:
@@ -226,10 +252,15 @@ def _read_bytes(path: Path) -> bytes:
         return file.read()
 
 
-def _decompress(stored: bytes) -> bytes:
-    """Inflate all of it: checks length and CRC, which readers that stop after the last voxel never reach."""
+def _decompress(stored: bytes, *, all_members: bool = False) -> bytes:
+    """Inflate all of it: checks length and CRC, which readers that stop after the last voxel never reach.
+
+    Of several members of which the first is as long as the last, only the first comes unless ``all_members`` is set.
+    """
     size = int.from_bytes(stored[-4:], "little")  # of the last member of a gzip file, which most often is the only one
     try:
+        if all_members:
+            return igzip.decompress(stored)
         # deflate cannot shrink by more than a factor of 1032: what claims more is damaged.
         content = isal_zlib.decompress(stored, 31, min(max(size, 1), 1032 * len(stored)))
         return content if len(content) == size else igzip.decompress(stored)
@@ -300,8 +331,7 @@ def _affine(header: nib.Nifti1Header) -> Affine:
         affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     except Exception as error:  # nibabel raises many types for malformed content
         raise BadFileError("BAD_AFFINE", f"its header has no usable affine ({error})", "Export it again") from None
-    unit = int(header["xyzt_units"]) % 8
-    affine[:3] *= _MM_PER_UNIT.get(unit, 1.0)
+    affine[:3] *= _mm_per_unit(header)
     spacing = voxel_sizes(affine)
     low, high = _SPACING_LIMITS
     if not np.isfinite(affine).all() or not ((spacing > low) & (spacing < high)).all():
@@ -309,3 +339,19 @@ def _affine(header: nib.Nifti1Header) -> Affine:
         problem = f"its header gives a voxel size of {sizes} mm"
         raise BadFileError("BAD_AFFINE", problem, "Correct the header (affine and unit)")
     return affine
+
+
+def _second_position(header: nib.Nifti1Header) -> Affine | None:
+    """The qform in mm, where the header holds it beside the sform."""
+    if header["sform_code"] <= 0 or header["qform_code"] <= 0:
+        return None
+    try:
+        qform = np.asarray(header.get_qform(), dtype=np.float64)
+    except Exception:  # nibabel raises many types for malformed content; the sform is there
+        return None
+    qform[:3] *= _mm_per_unit(header)
+    return qform if np.isfinite(qform).all() else None
+
+
+def _mm_per_unit(header: nib.Nifti1Header) -> float:
+    return _MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)

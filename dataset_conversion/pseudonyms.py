@@ -84,7 +84,7 @@ class Pseudonyms:
         Args:
             path: the key file; its folder must exist.
             outside: folders that it must not lie in, such as the dataset's.
-            save: keep what was added.
+            save: keep what was added; without it nothing is written, and a new secret is forgotten.
 
         Raises:
             ConversionError: KEY_INSIDE; KEY_FOREIGN, KEY_DAMAGED for a file that is not, or no longer, what was saved,
@@ -97,7 +97,9 @@ class Pseudonyms:
                 raise stop("KEY_INSIDE", f"the key file {path} lies inside {folder}", remedy)
         with contextlib.ExitStack() as lock:
             with _usable(path):
-                lock.enter_context(_locked(path))
+                path.parent.stat()  # a missing folder is an error without a lock too
+                if save:
+                    lock.enter_context(_locked(path))
                 before = path.read_bytes() if path.exists() else None
             pseudonyms = cls(secrets.token_bytes(_SECRET_BYTES), {}, {}) if before is None else cls._parse(path, before)
             yield pseudonyms
@@ -138,6 +140,17 @@ class Pseudonyms:
             self._sites[name] = f"site-{last + 1}"
         return {name: self._sites[name] if name else "" for name in names}
 
+    def known(self, case: Case) -> set[str]:
+        """The new names of a case and its subject, as far as they were given before."""
+        person = self._people.get(_plain(case.subject))
+        if person is None:
+            return set()
+        return {person.pseudonym, case_name(person.pseudonym, person.sessions.get(case.session, ""))}
+
+    def key_for(self, purpose: str) -> bytes:
+        """A key that only this secret makes; it does not tell the secret."""
+        return self._keyed("key", purpose).encode("ascii")
+
     def pseudonymise(self, cases: Sequence[Case], *, keep_site: bool = False) -> list[Case]:
         """Cases with new names of case, subject, session and site, and with `safe_metadata` only.
 
@@ -153,7 +166,9 @@ class Pseudonyms:
         sessions_of: dict[str, list[str]] = defaultdict(list)
         for case in cases:
             sessions_of[case.subject].append(case.session)
-        new_sessions = {subject: self.sessions(subject, names) for subject, names in sessions_of.items()}
+        # In an order that says nothing about the names: of two that share letters the second gets more.
+        drawn = sorted(sessions_of, key=lambda subject: self._keyed("subject", _plain(subject)))
+        new_sessions = {subject: self.sessions(subject, sessions_of[subject]) for subject in drawn}
         new_sites = {} if keep_site else self.sites(case.site for case in cases)
         result = []
         old_of: dict[str, str] = {}

@@ -22,6 +22,7 @@ SAME_MM = 1e-3
 """Grids whose corners lie this close are the same."""
 ROUNDING_MM = 0.05
 """Up to here a difference is put down to rounding in a header, mended and reported; beyond, it is an error."""
+_FORMS_MM = 1.0  # a qform's quaternion, in float32, is off by up to 0.5 mm at a head's corner when it turns by 180°
 UNITED = "united from several masks"
 _MAX_VALUES_SHOWN = 8
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
@@ -210,9 +211,11 @@ def _read(found: Findings, role: str, source: Path, path: str, voxels: bool) -> 
         changes.append("SimpleITK refuses its header")
     elif corner_distance(seen, header.affine, header.shape) > SAME_MM:
         changes.append("SimpleITK takes another grid from its header")
-        if skew <= SAME_MM:
-            problem = f"the {name}: its header holds two positions (qform and sform); the sform is taken"
-            found.warn("FORMS_DISAGREE", problem, "Check the overlay of image and mask.", place)
+    apart = nifti.forms_distance(header)
+    if apart > _FORMS_MM:
+        forms = f"two positions (qform and sform), {apart:.3g} mm apart at a corner"
+        problem = f"the {name}: its header holds {forms}; the sform is taken"
+        found.warn("FORMS_DISAGREE", problem, "Check the overlay of image and mask.", place)
     axes = orientation(straight)
     if axes != "RAS":
         changes.append(f"orientation {axes}")
@@ -275,15 +278,19 @@ def _read_mask(found: Findings, source: Path, path: str) -> Reading:
     return reading
 
 
+def no_lesion(found: Findings, problem: str, remedy: str, empty_masks: str, *places: tuple[str, str]) -> Lesion:
+    """What an empty mask says, where it may be empty."""
+    if empty_masks == "error" and "EMPTY_MASK" not in found.allow:
+        found.reject("EMPTY_MASK", problem, f"{remedy}, choose --empty-masks keep or skip", *places)
+    found.warn("EMPTY_MASK", problem, "Its Dice is undefined in nnU-Net's summary.", *places)
+    return Lesion(None, 0, 0.0)
+
+
 def _lesion(found: Findings, mask: Reading, empty_masks: str) -> Lesion:
     values, places = _voxels(mask), mask.file.places
     voxels = int(np.count_nonzero(values))
     if not voxels:
-        if empty_masks == "error" and "EMPTY_MASK" not in found.allow:
-            remedy = "Get the mask again, choose --empty-masks keep or skip"
-            found.reject("EMPTY_MASK", "the mask is empty", remedy, *places)
-        found.warn("EMPTY_MASK", "the mask is empty", "Its Dice is undefined in nnU-Net's summary.", *places)
-        return Lesion(None, 0, 0.0)
+        return no_lesion(found, "the mask is empty", "Get the mask again", empty_masks, *places)
     if voxels == values.size:
         remedy = "Re-export it with 0 for background and 1 for lesion"
         found.refuse("MASK_FULL", "the mask has no background: every voxel is lesion", remedy, *places)
@@ -293,7 +300,11 @@ def _lesion(found: Findings, mask: Reading, empty_masks: str) -> Lesion:
     if 2 * voxels > values.size:
         problem = f"the lesion fills {100 * voxels / values.size:.0f} % of the volume"
         found.warn("LESION_TOO_LARGE", problem, "Check that lesion and background are not swapped.", *places)
-    return Lesion(value, voxels, round(float(voxels * np.prod(voxel_sizes(mask.affine)) / 1000), 6))
+    return Lesion(value, voxels, volume_ml(voxels, mask.affine))
+
+
+def volume_ml(voxels: int, affine: Affine) -> float:
+    return round(float(voxels * np.prod(voxel_sizes(affine)) / 1000), 6)
 
 
 def _voxels(reading: Reading) -> npt.NDArray[Any]:

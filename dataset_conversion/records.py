@@ -1,16 +1,17 @@
 """What an interrupted conversion has done already: one small file per finished case, so that the next run goes on.
 
-A record counts only for the same options and versions and for sources that have not changed since.
+A record counts only for the same options and versions and for sources that have not changed since. It names no file of
+the source, because it lies in the raw folder, where nothing may lead from a pseudonym to a person.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
+import hmac
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,15 @@ class Records:
         folder: of the unfinished dataset.
         source: the folder that the paths of the cases are relative to.
         options: all that the outcome of a case depends on besides its files.
+        secret: of the pseudonyms. Nobody without it can find a case's row from its digest by trying, and the hashes of
+            the source are not kept, as in the report.
     """
 
-    def __init__(self, folder: Path, source: Path, options: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, source: Path, options: Mapping[str, Any], secret: bytes = b"") -> None:
         self._folder = folder / FOLDER
         self._source = source
         self._options = dict(options)
+        self._secret = secret
 
     def load(self, case: Case) -> Record | None:
         """The record of a case; None where it must be done."""
@@ -65,16 +69,18 @@ class Records:
             written: paths inside the dataset folder. A machine that loses power may cut them off.
         """
         self._folder.mkdir(exist_ok=True)
-        checked = asdict(record.checked)
+        case = record.checked.case
+        numbers = {path: str(number) for number, path in enumerate(_paths(case))}
+        checked = asdict(_with_paths(record.checked, numbers, hashes=not self._secret))
         checked.pop("case")
         content = {
-            "key": self._key(record.checked.case),
+            "key": self._key(case),
             "sizes": self._sizes(written),
             **checked,
             "picture": _text(record.picture),
             "occupancy": _text(record.occupancy),
         }
-        path = self._path(record.checked.case)
+        path = self._path(case)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(content))
         partial.replace(path)
@@ -87,13 +93,32 @@ class Records:
 
     def _key(self, case: Case) -> str:
         """Of the options, the row of the case table, and size and time of its files."""
-        paths = [*case.images.values(), *case.masks]
         files = []
-        for path in paths:
+        for path in _paths(case):
             status = os.stat(self._source / path)
             files.append((status.st_size, status.st_mtime_ns, status.st_ino))
         content = json.dumps([self._options, asdict(case), files], sort_keys=True)
-        return hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
+        return hmac.new(self._secret, content.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
+
+
+def _paths(case: Case) -> list[str]:
+    return [*case.images.values(), *case.masks]
+
+
+def _with_paths(checked: CheckedCase, path_of: Mapping[str, str], *, hashes: bool = True) -> CheckedCase:
+    """The same with other paths of the source, with or without its hashes."""
+
+    def renamed(file: CheckedFile) -> CheckedFile:
+        return replace(file, sources=tuple((path_of[path], sha256 if hashes else "") for path, sha256 in file.sources))
+
+    findings = tuple(
+        replace(each, files=tuple((role, path_of[path]) for role, path in each.files)) for each in checked.findings
+    )
+    content = checked.content
+    if content:
+        mask = renamed(content.mask) if content.mask else None
+        content = replace(content, images=tuple(map(renamed, content.images)), mask=mask)
+    return replace(checked, findings=findings, content=content)
 
 
 def _record(case: Case, content: Mapping[str, Any]) -> Record:
@@ -102,8 +127,9 @@ def _record(case: Case, content: Mapping[str, Any]) -> Record:
         for each in content["findings"]
     )
     body = content["content"]
+    checked = CheckedCase(case, findings, _content(body) if body else None)
     return Record(
-        CheckedCase(case, findings, _content(body) if body else None),
+        _with_paths(checked, {str(number): path for number, path in enumerate(_paths(case))}),
         _bytes(content["picture"]),
         _bytes(content["occupancy"]),
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import unicodedata
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dataset_conversion.case_table import Case
+from dataset_conversion.case_table import Case, plain_name
 from dataset_conversion.errors import Finding, stop
 from dataset_conversion.layouts import Scan
 
@@ -43,7 +44,7 @@ def select(found: Scan, channels: Sequence[str], exclude: Sequence[str]) -> Sele
     """
     channels = _channels(found, channels)
     kept, exclusions = _leave_out(found, exclude)
-    kept = _with_sites_of_other_sessions(kept)
+    kept = _with_sites_of_other_sessions(_with_one_spelling_of_sites(kept))
     exclusions = [*(Exclusion(*each) for each in found.left_out), *exclusions]
     names_out = {one.case.case for one in exclusions}
     findings = [
@@ -85,6 +86,18 @@ def without_missing(incomplete: Sequence[Case]) -> tuple[Case, ...]:
     return tuple(replace(case, images={name: case.images[name] for name in common}) for case in incomplete)
 
 
+def _with_one_spelling_of_sites(cases: Sequence[Case]) -> list[Case]:
+    """``R001`` and ``r001`` are one centre, called what most cases call it."""
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
+    for case in sorted(cases, key=lambda case: case.site):
+        spellings[_plain_site(case.site)][case.site] += 1
+    return [replace(case, site=spellings[_plain_site(case.site)].most_common(1)[0][0]) for case in cases]
+
+
+def _plain_site(site: str) -> str:
+    return unicodedata.normalize("NFC", site.strip()).casefold()
+
+
 def _with_sites_of_other_sessions(cases: Sequence[Case]) -> list[Case]:
     """Sheets often name a subject's site at the first session only."""
     sites: dict[str, set[str]] = defaultdict(set)
@@ -97,15 +110,25 @@ def _with_sites_of_other_sessions(cases: Sequence[Case]) -> list[Case]:
 
 
 def _same_names(cases: Sequence[Case]) -> list[Finding]:
-    """Cases that one file could stand for, as on file systems that do not tell capitals apart."""
-    first: dict[str, Case] = {}
-    problem = "{0.case} and {1.case} differ in capitals only, or not at all"
-    remedy = "Rename one in the case table (scan, edit, convert --table)."
-    return [
-        Finding("CASE_NAME", problem.format(first[case.case.casefold()], case), remedy, case.case)
-        for case in cases
-        if first.setdefault(case.case.casefold(), case) is not case
-    ]
+    """Cases that one file could stand for, as on file systems that do not tell capitals apart, and people as two."""
+    findings = []
+    case_of: dict[str, str] = {}
+    subject_of: dict[str, str] = {}
+    for case in cases:
+        first = subject_of.setdefault(plain_name(case.subject), case.subject)
+        if case.case.casefold() in case_of:
+            problem = f"{case_of[case.case.casefold()]} and {case.case} differ in capitals only, or not at all"
+            remedy = "Rename one in the case table (scan, edit, convert --table)."
+            findings.append(Finding("CASE_NAME", problem, remedy, case.case))
+        elif first != case.subject:
+            problem = f"the subjects {first} and {case.subject} could be one person on two sides of a fold"
+            remedy = (
+                "Give a person one name in the case table (scan, edit, convert --table); names of two people must "
+                "differ in more than capitals and sub-."
+            )
+            findings.append(Finding("CASE_NAME", problem, remedy, case.case))
+        case_of.setdefault(case.case.casefold(), case.case)
+    return findings
 
 
 def _channels(found: Scan, asked: Sequence[str]) -> list[str]:

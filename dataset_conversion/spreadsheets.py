@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterator
+
+QUOTING = 'A cell that begins with " must end with one; write " twice within it.'
+"""What to do where `rows` fails."""
+
+
+class TableError(ValueError):
+    """A line that cannot be cut into cells, by its number."""
+
 
 def decode(content: bytes, *, keep_bytes: bool = False) -> str:
     """UTF-8, what Excel calls Unicode text (UTF-16), or else the code page of western European Windows.
@@ -22,6 +33,30 @@ def decode(content: bytes, *, keep_bytes: bool = False) -> str:
         return content.decode("cp1252", "replace")
 
 
-def delimiter(header: str) -> str:
-    """What separates the names in a header line: tabs, or what a spreadsheet makes of them."""
+def is_workbook(content: bytes) -> bool:
+    """Whether it is XLSX or XLS instead of text."""
+    return content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
+
+
+def rows(text: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a table that are not blank, header first, each with the number of the line it begins on.
+
+    Raises:
+        TableError: a quotation mark that is not closed, which would take all following lines into one cell, or is
+            closed within a cell; a cell of more characters than `csv.field_size_limit`.
+    """
+    line = 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), strict=True)
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise TableError(f"line {line}: where its cells end is not clear ({error})") from None
+
+
+def delimiter(text: str) -> str:
+    """What separates the names in the header line: tabs, or what a spreadsheet makes of them."""
+    header = text.lstrip("\r\n").split("\n", 1)[0]
     return max("\t;,", key=header.count)

@@ -40,16 +40,27 @@ def new_dataset(raw_folder: Path, dataset_id: int, name: str) -> Path:
         ConversionError: TARGET_EXISTS or ID_TAKEN.
     """
     target = raw_folder / f"Dataset{dataset_id:03d}_{name}"
+    refuse_taken(target)
+    return target
+
+
+def refuse_taken(target: Path) -> None:
+    """Stop where a dataset's folder exists, or its id has another name.
+
+    Raises:
+        ConversionError: TARGET_EXISTS or ID_TAKEN.
+    """
     if os.path.lexists(target):
         raise stop("TARGET_EXISTS", f"{target} exists already", "Delete it yourself, or choose another dataset id.")
-    places = {raw_folder}
+    numbered = target.name.partition("_")[0]
+    dataset_id = int(numbered.removeprefix("Dataset"))
+    places = {target.parent}
     places |= {Path(os.environ[key]) for key in ("nnUNet_preprocessed", "nnUNet_results") if os.environ.get(key)}
     for place in sorted(places):
-        for other in sorted(place.glob(f"Dataset{dataset_id:03d}*")):
+        for other in sorted(place.glob(f"{numbered}*")):
             if other.name != target.name:
                 problem = f"dataset id {dataset_id} is taken by {other}; nnU-Net refuses two datasets with one id"
                 raise stop("ID_TAKEN", problem, "Choose another dataset id.")
-    return target
 
 
 def stale_preprocessing(name: str) -> list[Finding]:

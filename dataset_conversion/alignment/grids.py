@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataset_conversion.errors import stop
 from dataset_conversion.geometry import Affine, corner_distance, ras_grid
+
+LEAST_OVERLAP = 0.25
+"""Of the smaller field of view; with less, mutual information has too little to go by, and a channel little to show."""
 
 
 class Grid(NamedTuple):
@@ -46,6 +50,30 @@ def same_space_distance(a: Grid, b: Grid) -> float:
     """
     difference = _box_corners(_on_ras_axes(a)) - _box_corners(_on_ras_axes(b))
     return float(np.linalg.norm(difference, axis=1).max())
+
+
+def share_inside(inner: Grid, outer: Grid) -> float:
+    """The share of one field of view that lies in another, from a lattice of points."""
+    lattice = np.stack(np.meshgrid(*((np.arange(20) + 0.5) / 20 * n - 0.5 for n in inner.shape), indexing="ij"))
+    points = np.concatenate([lattice.reshape(3, -1), np.ones((1, 20**3))])
+    index = (np.linalg.solve(outer.affine, inner.affine) @ points)[:3]
+    size = np.array(outer.shape)[:, None]
+    return float(((index >= -0.5) & (index <= size - 0.5)).all(axis=0).mean())
+
+
+def check_overlap(moving: Grid, fixed: Grid) -> None:
+    """Refuse images of which the smaller field of view lies mostly outside the other.
+
+    Raises:
+        ConversionError: with the share that overlaps.
+    """
+    share = max(share_inside(moving, fixed), share_inside(fixed, moving))
+    if share < LEAST_OVERLAP:
+        raise stop(
+            "NO_OVERLAP",
+            f"their headers place the images apart: {100 * share:.0f} % of the smaller field of view is in the other",
+            "Check that both are of one subject and session, and correct the headers, or register with another tool.",
+        )
 
 
 def _on_ras_axes(grid: Grid) -> Grid:

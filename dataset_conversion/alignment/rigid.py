@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from dataset_conversion.alignment.grids import Grid
+from dataset_conversion.alignment.grids import Grid, check_overlap
 from dataset_conversion.alignment.itk import ONE_THREAD, RAS_LPS, to_sitk
 from dataset_conversion.errors import Finding, stop
 from dataset_conversion.geometry import Affine, corner_distance
@@ -21,8 +21,6 @@ from dataset_conversion.geometry import Affine, corner_distance
 LARGE_MM = 20.0
 """Between two images of one session a head moves less; beyond, a registration deserves a look."""
 LARGE_DEGREES = 15.0
-LEAST_OVERLAP = 0.25
-"""Of the smaller field of view; with less, mutual information has too little to go by."""
 
 _LEVELS_MM = (8.0, 4.0, 2.0)
 _SAMPLES = 100_000  # voxels compared at each level: all of the coarse ones, a fifth of a head at 2 mm
@@ -90,7 +88,7 @@ def register_rigid(
     Raises:
         ConversionError: the fields of view do not overlap, or there is nothing in one of the images to match.
     """
-    _check_overlap(Grid(moving.shape, moving_affine), Grid(fixed.shape, fixed_affine))
+    check_overlap(Grid(moving.shape, moving_affine), Grid(fixed.shape, fixed_affine))
     fixed_image = _clipped(fixed, fixed_affine, "fixed")
     moving_image = _clipped(moving, moving_affine, "moving")
     identity = SimpleITK.Euler3DTransform()
@@ -207,25 +205,6 @@ def _coarsened(image: SimpleITK.Image, spacing_mm: float) -> SimpleITK.Image:
         for size, n in zip(image.GetSpacing(), image.GetSize(), strict=True)
     ]
     return SimpleITK.BinShrink(image, factors)
-
-
-def _check_overlap(moving: Grid, fixed: Grid) -> None:
-    share = max(_share_inside(moving, fixed), _share_inside(fixed, moving))
-    if share < LEAST_OVERLAP:
-        raise stop(
-            "REGISTRATION_NO_OVERLAP",
-            f"their headers place the images apart: {100 * share:.0f} % of the smaller field of view is in the other",
-            "Check that both are of one subject and session, and correct the headers, or register with another tool.",
-        )
-
-
-def _share_inside(inner: Grid, outer: Grid) -> float:
-    """The share of one field of view that lies in another, from a lattice of points."""
-    lattice = np.stack(np.meshgrid(*((np.arange(20) + 0.5) / 20 * n - 0.5 for n in inner.shape), indexing="ij"))
-    points = np.concatenate([lattice.reshape(3, -1), np.ones((1, 20**3))])
-    index = (np.linalg.solve(outer.affine, inner.affine) @ points)[:3]
-    size = np.array(outer.shape)[:, None]
-    return float(((index >= -0.5) & (index <= size - 0.5)).all(axis=0).mean())
 
 
 def _movement(transform: SimpleITK.Euler3DTransform, fixed: Grid) -> tuple[float, tuple[float, float, float], float]:

@@ -18,13 +18,15 @@ folder without such names may hold R1.x: see `atlas_v1`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+from dataset_conversion.case_table import Case
 from dataset_conversion.entities import BidsName
-from dataset_conversion.errors import ConversionError
+from dataset_conversion.errors import ConversionError, Finding
 from dataset_conversion.layouts import atlas_v1
 from dataset_conversion.layouts.layout import KnownIssue, Layout, Scan
 from dataset_conversion.layouts.named_files import image_name
@@ -51,14 +53,30 @@ def find(source: Path, entities: Mapping[str, str] = MappingProxyType({})) -> Sc
         ConversionError: when the folder does not exist or holds no case, or no file has such an entity.
     """
     try:
-        return find_cases(source, _CONVENTION, entities)
+        found = find_cases(source, _CONVENTION, entities)
     except ConversionError as error:
         if error.findings[0].code != "NO_CASES" or entities:
             raise
-        try:
-            return atlas_v1.find(source)
-        except ConversionError:  # nor of R1.x: the first error says what is expected
-            raise error from None
+        older = _find_v1(source)
+        if older is None:
+            raise
+        return older
+    older = _find_v1(source)
+    return replace(found, findings=(*found.findings, *_mixed(older.cases))) if older else found
+
+
+def _find_v1(source: Path) -> Scan | None:
+    try:
+        return atlas_v1.find(source)
+    except ConversionError:
+        return None
+
+
+def _mixed(older: Sequence[Case]) -> list[Finding]:
+    names = ", ".join(case.case for case in older[:3]) + (", …" if len(older) > 3 else "")
+    problem = f"{len(older)} cases of R1.x ({names}) lie beside those of a later release, which uses many of them again"
+    remedy = "Give the folder of one release only; `convert merge` makes one dataset of two."
+    return [Finding("MIXED_RELEASES", problem, remedy)]
 
 
 def layout(entities: Mapping[str, str] = MappingProxyType({})) -> Layout:

@@ -17,6 +17,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from dataset_conversion.case_table import Case
+from dataset_conversion.errors import Finding
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.patterns import Patterns, find_cases
 
@@ -54,9 +56,31 @@ def find(source: Path) -> Scan:
     """
     found = find_cases(_PATTERNS, source)
     name = source.resolve().name
-    if not re.fullmatch(r"Site\d+", name, re.IGNORECASE):
-        return found
-    return replace(found, cases=tuple(replace(case, site=case.site or name) for case in found.cases))
+    site = name if re.fullmatch(r"Site\d+", name, re.IGNORECASE) else ""
+    paired = [_in_one_space(case) for case in found.cases]
+    cases = tuple(replace(case, site=case.site or site) for case, _ in paired)
+    return replace(found, cases=cases, findings=(*found.findings, *(each for _, several in paired for each in several)))
+
+
+def _in_one_space(case: Case) -> tuple[Case, list[Finding]]:
+    """The case with the masks in the space of its image, MNI (``_stx``) or native, and a finding about the others."""
+    image = case.images["T1w"]
+    others = [mask for mask in case.masks if _in_mni(mask) != _in_mni(image)]
+    if not image or not others:
+        return case, []
+    masks = tuple(mask for mask in case.masks if mask not in others)
+    spaces = ("MNI space (_stx)", "native space")
+    problem = "the image is in {}, a mask in {}".format(*(spaces if _in_mni(image) else reversed(spaces)))
+    problem += ", which is not used" if masks else ""
+    remedy = f"Add the file that belongs to the other, or exclude the case (--exclude {case.case})."
+    files = (("T1w", image), *(("mask", mask) for mask in others))
+    return replace(case, masks=masks), [
+        Finding("PAIR_MISMATCH", problem, remedy, case.case, files, "warning" if masks else "error")
+    ]
+
+
+def _in_mni(path: str) -> bool:
+    return bool(re.search(r"_stx\.nii(\.gz)?$", path, re.IGNORECASE))
 
 
 LAYOUT = Layout(

@@ -54,6 +54,8 @@ def layout(entities: Mapping[str, str] = MappingProxyType({})) -> Layout:
 
 
 def _role(name: BidsName) -> str:
+    if image_name(name.suffix) and not name.words and "label" not in name.entities:
+        return image_name(name.suffix)  # desc-lesionfilled_T1w is a T1w too
     said = [word.lower() for word in (*_values(name, "label", "desc"), *name.words)]
     is_lesion = any(_LESION.search(word) for word in (*said, name.suffix.lower()))
     if is_lesion:

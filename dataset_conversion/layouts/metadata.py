@@ -9,13 +9,12 @@ Nothing here stops a conversion: what cannot be read, is missing or odd is a war
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from dataset_conversion import entities, spreadsheets
@@ -177,23 +176,24 @@ def _table(path: Path, any_header: bool) -> tuple[list[str], list[list[str]]]:
 
     With ``any_header`` the first line is the header whatever it says.
     """
-    lines = _xlsx_lines(path) if path.name.lower().endswith(".xlsx") else _text_lines(path)
-    for i, line in enumerate(lines[: 1 if any_header else _HEADER_ROWS]):
+    lines = iter(_xlsx_lines(path) if path.name.lower().endswith(".xlsx") else _text_lines(path))
+    for line in islice(lines, 1 if any_header else _HEADER_ROWS):
         header = [column_name(cell) for cell in line]
         if any_header or set(_SUBJECT_COLUMNS) & set(header):
-            return header, [cells for cells in lines[i + 1 :] if any(cells)]
+            return header, [cells for cells in lines if any(cells)]
     return [], []
 
 
-def _text_lines(path: Path) -> list[list[str]]:
+def _text_lines(path: Path) -> Iterator[list[str]]:
     try:
         text = spreadsheets.decode(path.read_bytes())
-        head = text.lstrip("\r\n").split("\n", 1)[0]
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=spreadsheets.delimiter(head))
-        return [[cell.strip() for cell in cells] for cells in reader if cells]
+        for _, cells in spreadsheets.rows(text):
+            yield [cell.strip() for cell in cells]
     except OSError as error:
         raise _UnreadError(str(error.strerror), "Make it readable, if it matters.") from None
-    except (csv.Error, UnicodeError) as error:
+    except spreadsheets.TableError as error:
+        raise _UnreadError(str(error), f"{spreadsheets.QUOTING} Mend it, if it matters.") from None
+    except UnicodeError as error:
         raise _UnreadError(f"not a table of text ({error})", "Export it again as CSV, if it matters.") from None
 
 

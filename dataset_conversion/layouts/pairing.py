@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from dataset_conversion import entities as bids
-from dataset_conversion.case_table import Case, Split, case_name
+from dataset_conversion.case_table import Case, Split, case_name, plain_name
 from dataset_conversion.entities import BidsName
 from dataset_conversion.errors import Finding, stop
 from dataset_conversion.layouts import metadata as release
@@ -30,6 +30,7 @@ NOT_USED = "not used"
 _CHANNEL_ORDER = ("T1w", "FLAIR")
 _INSIDE_A_PART = re.compile(r"derivatives|R\d{3}|SOOP|sub-.*|ses-.*|anat", re.IGNORECASE)
 _BESIDE_A_PART = re.compile(r"(atlas|isles)?r?[\d.]*|raw|preprocessed|set|images?|masks?")
+_OTHER_DATA = {"func", "dwi", "fmap", "perf", "pet", "meg", "eeg", "ieeg", "nirs", "micr", "mrs", "sourcedata"}
 _PART_WORDS = re.compile(r"train(ing)?|test(ing)?", re.IGNORECASE)
 
 
@@ -77,14 +78,18 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
     _check_entities(files, wanted)
     files = [file for file in files if _of_wanted_person(file, wanted)]
     tree = _Tree(source, convention, wanted, files, release.read(source, paths))
-    found = [tree.case(subject, session) for subject, session in sorted(tree.files_of)]
-    cases = tuple(one.case for one in found if one)
+    found = [one for subject, session in sorted(tree.files_of) if (one := tree.case(subject, session))]
+    if not wanted.keys() & _PERSON.keys():
+        unused = set(paths) - {file.path for file in files}
+        found += _without_case(sorted(unused), {plain_name(one.case.subject) for one in found}, tree.image_names)
+        found.sort(key=lambda one: (one.case.subject, one.case.session))
+    cases = tuple(one.case for one in found)
     findings = [
         *unreadable,
         *findings,
-        *(finding for one in found if one for finding in one.findings),
-        *_unlabelled([one.case for one in found if one and one.unlabelled]),
-        *_mixed_images([one for one in found if one]),
+        *(finding for one in found for finding in one.findings),
+        *_unlabelled([one.case for one in found if one.unlabelled]),
+        *_mixed_images(found),
         *tree.metadata.findings,
         *release.review(tree.metadata, cases),
     ]
@@ -281,14 +286,14 @@ def part_of(folders: Iterable[str]) -> Split | None:
 
 
 def _named_files(paths: Sequence[PurePosixPath], convention: Convention) -> tuple[list[NamedFile], list[Finding]]:
-    """The files that have a role, and one warning for NIfTI files of subjects whose names cannot be understood."""
+    """The files that have a role, and one warning for NIfTI files of subjects that have none for their names."""
     files, strange = [], []
     for path in paths:
         name = bids.parse(path.name)
         role = convention.role(name) if name and "sub" in name.entities else ""
         if name and role:
             files.append(NamedFile(path, name, role))
-        elif (name is None or name.words) and re.fullmatch(r"sub-.*\.nii(\.gz)?", path.name, re.IGNORECASE | re.DOTALL):
+        elif not _is_understood(name) and _is_anatomical(path) and _named_after_subject(path.parts):
             strange.append(path)
     if not strange:
         return files, []
@@ -296,6 +301,42 @@ def _named_files(paths: Sequence[PurePosixPath], convention: Convention) -> tupl
     remedy = "Rename them if they are needed: letters and digits, with - after a key and _ between the parts."
     shown = tuple((NOT_USED, str(path)) for path in strange[:3])
     return files, [Finding("NAME_NOT_BIDS", problem, remedy, files=shown, severity="warning")]
+
+
+def _without_case(
+    unused: Iterable[PurePosixPath], known_subjects: Collection[str], image_names: Sequence[str]
+) -> list[_Found]:
+    """An error for each subject of whom there is no case, although the subject's folder has what may be its images."""
+    files_of: dict[str, list[PurePosixPath]] = defaultdict(list)
+    for path in unused:
+        folder = _named_after_subject(path.parts[:-1])
+        subject, _, _ = plain_name(folder).partition("_")  # sub-01_ses-1 is a folder of sub-01
+        if not subject or subject in known_subjects or not _is_anatomical(path):
+            continue
+        is_raw = "anat" in path.parts and "derivatives" not in path.parts
+        if is_raw or not _is_understood(bids.parse(path.name)):
+            files_of[folder].append(path)
+    found = []
+    for subject, files in files_of.items():
+        problem = f"no {' or '.join(image_names) or 'image'}: the names of its NIfTI files do not say what they are"
+        remedy = f"Call them {subject}_…_T1w.nii.gz and so on, or exclude the subject (--exclude {subject})."
+        shown = tuple((NOT_USED, str(path)) for path in files[:3])
+        case = Case(subject, subject, images=dict.fromkeys(image_names, ""))
+        found.append(_Found(case, (Finding("MISSING_IMAGE", problem, remedy, subject, shown),), {}, False))
+    return found
+
+
+def _is_understood(name: BidsName | None) -> bool:
+    return name is not None and "sub" in name.entities and not name.words
+
+
+def _is_anatomical(path: PurePosixPath) -> bool:
+    """NIfTI, and not in a folder of other data than images of the head as such."""
+    return path.name.lower().endswith((".nii", ".nii.gz")) and not _OTHER_DATA & {part.lower() for part in path.parts}
+
+
+def _named_after_subject(parts: Sequence[str]) -> str:
+    return next((part for part in reversed(parts) if part.lower().startswith("sub-")), "")
 
 
 def _check_entities(files: Sequence[NamedFile], entities: Mapping[str, str]) -> None:

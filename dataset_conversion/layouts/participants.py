@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,19 +66,15 @@ def _read(
     path: Path, participants: Participants, images: set[str]
 ) -> tuple[dict[tuple[str, str], Mapping[str, str]], list[str]]:
     """Rows by (subject, session), and the columns to carry along."""
-    text = _text(path)
-    first_line = text.split("\n", 1)[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=spreadsheets.delimiter(first_line))
+    lines = spreadsheets.rows(_text(path))
     rows: dict[tuple[str, str], Mapping[str, str]] = {}
     line_of: dict[tuple[str, str], int] = {}
     findings = []
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [name.strip() for name in next(lines, (1, []))[1]]
         columns = _columns(path, participants, header, images)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            where = f"{path}, line {reader.line_num}"
+        for line, cells in lines:
+            where = f"{path}, line {line}"
             row = {name: cell for name, cell in zip(header, cells, strict=False) if name}
             key = (_bare(row.get(participants.key, "")), _bare(row.get(participants.session, "")))
             if not key[0]:
@@ -94,9 +88,9 @@ def _read(
                     "Leave one row" if participants.session else "Name the column of the session in the layout file"
                 )
                 findings.append(Finding("SHEET_ROW", problem, remedy + "."))
-            rows[key], line_of[key] = row, reader.line_num
-    except csv.Error as error:
-        raise _unreadable(path, f"{error}, line {reader.line_num}") from None
+            rows[key], line_of[key] = row, line
+    except spreadsheets.TableError as error:
+        raise _unreadable(path, str(error), spreadsheets.QUOTING) from None
     if findings:
         raise ConversionError(findings)
     return rows, columns
@@ -127,7 +121,7 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from None
-    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+    if spreadsheets.is_workbook(content):
         raise _unreadable(path, "it is a workbook", "Save the sheet as CSV (UTF-8).")
     try:
         return spreadsheets.decode(content)

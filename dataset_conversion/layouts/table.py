@@ -23,6 +23,7 @@ def layout(path: Path) -> Layout:
         cases = sorted((_as_on_disk(case, source) for case in _read(path, source)), key=lambda case: case.case)
         if not cases:
             raise stop("NO_CASES", f"{path} has no row under its header", "Add one per subject and session.")
+        _check_images_are_before_mask(path, cases, source)
         return Scan(tuple(cases), tuple(_unlabelled(len([case for case in cases if not case.masks]), len(cases))))
 
     return Layout("table", find)
@@ -59,6 +60,18 @@ def _as_on_disk(case: Case, source: Path) -> Case:
 
     images = {name: spelled(path) for name, path in case.images.items()}
     return replace(case, images=images, masks=tuple(map(spelled, case.masks)))
+
+
+def _check_images_are_before_mask(path: Path, cases: Sequence[Case], source: Path) -> None:
+    columns = {
+        name
+        for case in cases
+        for name, cell in case.metadata.items()
+        if cell.lower().endswith((".nii", ".nii.gz")) and os.path.lexists(source / cell.replace("\\", "/"))
+    }
+    if columns:
+        problem = f"{path}, line 1: images in columns behind mask, which are no channels: {', '.join(sorted(columns))}"
+        raise stop("TABLE_COLUMNS", problem, "Put the columns of images before mask, or remove them.")
 
 
 def _unlabelled(count: int, total: int) -> list[Finding]:

@@ -234,7 +234,7 @@ def test_images_that_lie_apart_are_refused_with_the_share_that_overlaps(t1) -> N
     with pytest.raises(ConversionError) as caught:
         register_rigid(t1, apart, t1, T1_GRID.affine, seed=0)
     (finding,) = caught.value.findings
-    assert finding.code == "REGISTRATION_NO_OVERLAP"
+    assert finding.code == "NO_OVERLAP"
     assert "10 %" in finding.problem  # 10 of 92 mm
 
 

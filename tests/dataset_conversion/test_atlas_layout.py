@@ -429,3 +429,23 @@ def test_what_is_reported_of_published_files_names_its_release_and_where_it_was_
 def test_an_unknown_layout_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=r"There is: atlas, bids"):
         convert.scan(tmp_path, layout="brats")
+
+
+def test_r1_beside_a_later_release_is_an_error(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    folder = tree.root.parent / "ATLAS_R1.1" / "Site1" / "031768" / "t01"
+    for name in ("t1w_deface_stx", "LesionSmooth_stx"):
+        save(folder / f"031768_{name}.nii.gz", voxels(name))
+    found = scan(tree.root.parent)
+    assert codes(found) == ["MIXED_RELEASES"]
+    assert "sub-031768_ses-t01" in found.findings[0].problem
+    assert not scan(tree.root).findings
+
+
+def test_a_subject_whose_files_are_misspelt_is_an_error(tree: AtlasTree) -> None:
+    tree.add("r001s001", "r001s005")
+    for path in (tree.image_path("r001s005"), tree.mask_path("r001s005")):
+        path.rename(path.with_name(path.name.replace("sub-", "sub_")))
+    found = scan(tree.root)
+    assert codes(found) == ["NAME_NOT_BIDS", "MISSING_IMAGE"]
+    assert [case.case for case in found.cases] == ["sub-r001s001_ses-1", "sub-r001s005"]

@@ -104,6 +104,19 @@ def test_native_and_mni_files_of_one_scan_are_not_mixed(tmp_path: Path) -> None:
     assert found.cases[0].images == {"T1w": ""}
 
 
+@pytest.mark.parametrize("ending", [".nii.gz", "_stx.nii.gz"])
+def test_a_mask_in_another_space_than_the_image_is_not_united_with_its_own(tmp_path: Path, ending: str) -> None:
+    masks = ("c0003s0002t01_LesionSmooth.nii.gz", "c0003s0002t01_LesionSmooth_stx.nii.gz")
+    put(tmp_path, f"c0003s0002t01_t1w{ending}", *masks)
+    found = LAYOUT.find(tmp_path)
+    assert found.cases[0].masks == (f"c0003s0002t01_LesionSmooth{ending}",)
+    assert [(finding.code, finding.severity) for finding in found.findings] == [("PAIR_MISMATCH", "warning")]
+    (tmp_path / f"c0003s0002t01_LesionSmooth{ending}").unlink()
+    assert [(finding.code, finding.severity) for finding in LAYOUT.find(tmp_path).findings] == [
+        ("PAIR_MISMATCH", "error")
+    ]
+
+
 def test_a_folder_without_such_files_is_an_error_that_says_what_is_expected(tmp_path: Path) -> None:
     put(tmp_path, "Training/R001/sub-r001s001_ses-1_T1w.nii.gz")
     with pytest.raises(ConversionError, match=r"031768_t1w_deface_stx") as caught:

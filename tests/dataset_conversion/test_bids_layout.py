@@ -12,6 +12,7 @@ from dataset_conversion.layouts import Scan
 from dataset_conversion.layouts.bids import find
 from dataset_conversion.layouts.named_files import NamedFile, choose, image_name
 from dataset_conversion.layouts.walk import walk
+from dataset_conversion.selection import select
 
 TREES = {
     "BIDS": (
@@ -100,6 +101,15 @@ def test_these_are_not_lesion_masks(tmp_path: Path, name: str) -> None:
     found = find(tmp_path)
     assert found.cases[0].masks == ("sub-1_label-lesion_mask.nii.gz",)
     assert codes(found) in ([], ["NAME_NOT_BIDS"])
+
+
+def test_an_image_with_its_lesion_filled_is_an_image(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii.gz", "sub-1_desc-lesionfilled_T1w.nii.gz", "sub-1_label-lesion_mask.nii.gz")
+    found = find(tmp_path, {"desc": ""})
+    assert not found.findings
+    assert found.cases[0].images == {"T1w": "sub-1_T1w.nii.gz"}
+    assert found.cases[0].masks == ("sub-1_label-lesion_mask.nii.gz",)
+    assert codes(find(tmp_path)) == ["AMBIGUOUS_IMAGE"]
 
 
 def test_a_segmentation_that_may_be_of_tissue_yields_to_a_lesion_mask(tmp_path: Path) -> None:
@@ -248,6 +258,45 @@ def test_a_subject_s_name_is_never_cut_at_an_underscore(tmp_path: Path) -> None:
     assert [case.case for case in found.cases] == ["sub-1"]
     assert codes(found) == ["NAME_NOT_BIDS"]
     assert found.findings[0].problem.startswith("4 ")
+
+
+def test_files_of_a_subject_without_its_name_are_named_in_one_warning(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1/anat/sub-1_T1w.nii", "sub-1/anat/FLAIR.nii", "derivatives/sub-1/sub-1_seg.nii")
+    make(tmp_path, "derivatives/fsl/sub-1_ses-2/T1.nii.gz", "sub-1/func/mean.nii", "templates/MNI152_T1.nii.gz")
+    found = find(tmp_path)
+    (finding,) = found.findings
+    assert (finding.code, finding.severity) == ("NAME_NOT_BIDS", "warning")
+    assert [path for _, path in finding.files] == ["derivatives/fsl/sub-1_ses-2/T1.nii.gz", "sub-1/anat/FLAIR.nii"]
+    assert [case.case for case in found.cases] == ["sub-1"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "sub-2/anat/T1w.nii.gz",
+        "sub-2/ses-1/anat/sub_2_T1w.nii",
+        "sub-2/anat/sub-2_MPRAGE.nii",
+        "sub-2/sub-2_T1w (1).nii",
+    ],
+)
+def test_a_subject_whose_images_are_called_otherwise_is_an_error_until_excluded(tmp_path: Path, path: str) -> None:
+    make(tmp_path, "sub-1/anat/sub-1_T1w.nii", "derivatives/sub-1/sub-1_seg.nii", path)
+    found = find(tmp_path)
+    (error,) = [finding for finding in found.findings if finding.severity == "error"]
+    assert (error.code, error.case, error.files) == ("MISSING_IMAGE", "sub-2", (("not used", path),))
+    chosen = select(found, (), ("sub-2",))
+    assert [case.case for case in chosen.cases] == ["sub-1"]
+    assert not [finding for finding in chosen.findings if finding.severity == "error"]
+    assert [case.case for case in find(tmp_path, {"sub": "1"}).cases] == ["sub-1"]
+
+
+def test_a_subject_with_other_data_only_is_no_finding(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1/anat/sub-1_T1w.nii", "derivatives/sub-1/sub-1_seg.nii", "sub-2/func/sub-2_task-rest_bold.nii")
+    make(tmp_path, "sub-2/fmap/magnitude.nii", "derivatives/fmriprep/sub-3/anat/sub-3_label-GM_probseg.nii.gz")
+    make(tmp_path, "sourcedata/sub-4/anat/T1.nii.gz")
+    found = find(tmp_path)
+    assert [case.case for case in found.cases] == ["sub-1"]
+    assert not found.findings
 
 
 def test_a_mask_that_lost_its_session_is_an_error_and_never_paired_by_chance(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def test_a_table_that_went_through_a_spreadsheet_is_read(tmp_path: Path) -> None
         ("", "no column subject; found none"),
         ("subject\tmask\tT1w", "no image column before mask"),
         ("subject\tT1w\tT1w\tmask", "column T1w appears twice"),
+        ("subject\tT1w\t\tmask\na\tt.nii\tf.nii\tm.nii", "column 3 has no name, but cells, such as f.nii"),
     ],
 )
 def test_what_is_wrong_with_the_columns_is_named(tmp_path: Path, header: str, problem: str) -> None:
@@ -103,6 +104,69 @@ def test_every_faulty_row_is_named_with_its_line(tmp_path: Path) -> None:
     assert "line 5: the subject is empty" in found
     assert "line 5: the split is 'valid'" in found
     assert "line 6: 8 cells for 7 columns" in found
+
+
+@pytest.mark.parametrize(
+    ("comments", "line"),
+    [
+        (["ok", '"left', "ok", "ok"], 3),
+        (["ok", '"left', '"see, below"', "ok"], 3),
+        (["ok", '"left', "ok", 'right"'], 3),
+        (["ok", "ok", '"left" side', "ok"], 4),
+        (["ok", "ok", "ok", "x" * 140_000], 5),
+    ],
+)
+@pytest.mark.parametrize("delimiter", "\t;")
+def test_a_cell_that_swallows_the_rows_below_is_an_error_with_its_line(
+    tmp_path: Path, comments: list[str], line: int, delimiter: str
+) -> None:
+    path = tmp_path / "cases.tsv"
+    rows = [f"P{i}\ta{i}.nii\tm{i}.nii\t{comment}" for i, comment in enumerate(comments)]
+    path.write_text("\n".join(["subject\tT1w\tmask\tcomment", *rows]).replace("\t", delimiter) + "\n")
+    with pytest.raises(ConversionError, match=rf"cases\.tsv, line {line}: ") as caught:
+        case_table.read(path)
+    assert {finding.code for finding in caught.value.findings} == {"TABLE_ROW"}
+
+
+def test_a_comment_of_several_lines_is_one_cell_and_lines_are_counted_on(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    rows = ['P1,a.nii,m.nii,"left,\nold, ""lacunar""\n\n5"" nail"', "P2,b.nii,n.nii,5 o'clock"]
+    path.write_text("\n".join(["subject,T1w,mask,comment", *rows]) + "\n")
+    assert [case.metadata["comment"] for case in case_table.read(path)] == [
+        'left,\nold, "lacunar"\n\n5" nail',
+        "5 o'clock",
+    ]
+    path.write_text("\n".join(["subject,T1w,mask,comment", *rows, "P2,c.nii,o.nii,"]) + "\n")
+    with pytest.raises(ConversionError, match="line 7: case P2 is already on line 6"):
+        case_table.read(path)
+
+
+def test_the_index_that_pandas_writes_needs_no_name(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    path.write_text(",subject,T1w,mask,\n0,P1,a.nii,m.nii,\n1,P2,b.nii,n.nii,\n")
+    assert [case.subject for case in case_table.read(path)] == ["P1", "P2"]
+
+
+def test_images_behind_mask_are_an_error_and_other_words_are_not(tmp_path: Path) -> None:
+    for name in ("a.nii", "f.nii", "m.nii"):
+        (tmp_path / name).touch()
+    table = tmp_path / "cases.tsv"
+    table.write_text("subject\tT1w\tmask\tFLAIR\tfirst_name_of_file\nP1\ta.nii\tm.nii\tf.nii\tIM0001.nii\n")
+    with pytest.raises(
+        ConversionError, match="images in columns behind mask, which are no channels: FLAIR\n"
+    ) as caught:
+        layout(table).find(tmp_path)
+    assert [finding.code for finding in caught.value.findings] == ["TABLE_COLUMNS"]
+    table.write_text(table.read_text().replace("f.nii", "was not acquired"))
+    assert layout(table).find(tmp_path).cases
+
+
+def test_a_workbook_is_not_taken_for_text(tmp_path: Path) -> None:
+    path = tmp_path / "cases.xlsx"
+    path.write_bytes(b"PK\x03\x04" + bytes(range(256)))
+    with pytest.raises(ConversionError, match="it is a workbook") as caught:
+        case_table.read(path)
+    assert [finding.code for finding in caught.value.findings] == ["TABLE_UNREADABLE"]
 
 
 def test_a_table_that_is_not_there_is_an_error_with_its_path(tmp_path: Path) -> None:

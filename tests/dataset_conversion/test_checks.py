@@ -211,6 +211,56 @@ def test_two_positions_in_one_header_are_warned_about_and_the_file_rewritten(tre
     assert checked.content.images[0].changes == ("SimpleITK takes another grid from its header",)
 
 
+MIRRORED = np.diag([-1.0, 1, 1, 1])
+MIRRORED[:3, 3] = (RAS[0, 3] + SHAPE[0] - 1, *RAS[1:3, 3])
+
+
+@pytest.mark.parametrize(
+    ("qform", "qform_code", "warnings"),
+    [
+        (moved(40.0), 1, ["FORMS_DISAGREE"]),
+        (moved(40.0), 4, ["FORMS_DISAGREE"]),
+        (MIRRORED, 1, ["FORMS_DISAGREE"]),
+        (MIRRORED, 2, ["FORMS_DISAGREE"]),
+        (MIRRORED, 0, []),
+        (moved(0.4), 1, []),
+    ],
+)
+def test_two_positions_in_one_header_are_warned_about_whichever_simpleitk_takes(
+    tree: AtlasTree, qform: np.ndarray, qform_code: int, warnings: list[str]
+) -> None:
+    tree.add_mask(SUBJECT)
+    image = nib.Nifti1Image(voxels(SUBJECT), RAS)
+    image.set_qform(qform, qform_code)
+    image.set_sform(RAS, 1)
+    nib.save(image, tree.image_path(SUBJECT))
+    assert codes(check(tree), "warning") == warnings
+
+
+@pytest.mark.parametrize("angle", [1e-5, 3e-4, 1e-3, 0.02, 1])
+def test_a_quaternion_rounded_to_float32_is_no_second_position(tree: AtlasTree, angle: float) -> None:
+    turned, almost_half = RAS.copy(), np.pi - angle
+    turned[:2, :2] = [[np.cos(almost_half), -np.sin(almost_half)], [np.sin(almost_half), np.cos(almost_half)]]
+    shape = (256, 256, 2)
+    tree.add_image(SUBJECT, data=voxels(SUBJECT, shape), affine=turned, qform_code=1)
+    mask = np.zeros(shape, np.uint8)
+    mask[2:9, 3:6] = 1
+    tree.add_mask(SUBJECT, data=mask, affine=turned, qform_code=1)
+    assert check(tree).findings == ()
+
+
+def test_a_negative_mask_that_is_allowed_is_a_lesion(tree: AtlasTree) -> None:
+    tree.add_image(SUBJECT)
+    tree.add_mask(SUBJECT, data=-lesion(SUBJECT).astype(np.int16))
+    (case,) = scan(tree.root).cases
+    checked, _ = check_case(case, tree.root, CheckOptions(allow=frozenset({"MASK_NEGATIVE"})))
+    assert codes(checked, "error") == []
+    assert codes(checked, "warning") == ["MASK_NEGATIVE", "MASK_VALUE"]
+    assert checked.content is not None
+    assert checked.content.lesion is not None
+    assert checked.content.lesion.voxels == lesion(SUBJECT).sum()
+
+
 def test_a_swapped_or_misplaced_lesion_is_warned_about(tree: AtlasTree) -> None:
     tree.add_image(SUBJECT)
     tree.add_mask(SUBJECT, data=1 - lesion(SUBJECT))

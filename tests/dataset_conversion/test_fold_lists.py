@@ -231,3 +231,12 @@ def test_a_file_that_is_no_fold_list_is_an_error(write: Write, text: str | bytes
 def test_a_list_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert [code for code, _ in errors(tmp_path / "no.csv")] == ["FOLD_LIST_UNREADABLE"]
     assert [code for code, _ in errors(tmp_path)] == ["FOLD_LIST_UNREADABLE"]
+
+
+@pytest.mark.parametrize("fault", ['"open', '"closed" within', "x" * 200_000])
+def test_a_table_whose_cells_cannot_be_told_apart_is_an_error_with_the_line(write: Write, fault: str) -> None:
+    lines = [f"{line},{'note' if line.startswith('Name') else ''}" for line in table().splitlines()]
+    lines[2] += fault
+    ((code, text),) = errors(write("\n".join(lines) + "\n"))
+    assert code == "FOLD_LIST_UNREADABLE"
+    assert "line 3: " in text

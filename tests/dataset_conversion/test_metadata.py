@@ -128,6 +128,7 @@ def test_without_openpyxl_a_workbook_is_a_warning_that_says_how_to_read_it(
         ("MetaData.xlsx", b""),
         ("participants.tsv", b"\xff\xfeodd"),
         ("participants.tsv", b"participant_id\tage\n" + b"sub-1\t" + b"x" * 200_000),
+        ("participants.tsv", b'participant_id\tnote\nsub-1\t"left\nsub-2\tright\n'),
     ],
 )
 def test_a_broken_file_is_a_warning_that_names_it(tmp_path: Path, name: str, content: bytes) -> None:
@@ -135,6 +136,11 @@ def test_a_broken_file_is_a_warning_that_names_it(tmp_path: Path, name: str, con
     (finding,) = read_all(tmp_path).findings
     assert (finding.code, finding.severity) == ("METADATA_UNREAD", "warning")
     assert name in finding.problem
+
+
+def test_a_broken_file_about_something_else_is_none_of_our_business(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("\n".join(["day,note"] * 10 + ['1,"left" side', '2,"open']))
+    assert not read_all(tmp_path).findings
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")

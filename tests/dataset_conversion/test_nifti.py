@@ -72,6 +72,14 @@ def test_a_nonsensical_header_is_refused_and_not_believed(image: Path, offset: i
     assert refusal(patched(image, offset, form, value)).code in ("UNREADABLE", "TRUNCATED", "NOT_3D")
 
 
+@pytest.mark.parametrize("first", [900, 2000, 4544])
+def test_a_file_of_two_gzip_members_is_read_wherever_it_was_cut(image: Path, first: int) -> None:
+    content = gzip.decompress(image.read_bytes())
+    assert len(content) == 2 * 4544
+    image.write_bytes(gzip.compress(content[:first]) + gzip.compress(content[first:]))
+    np.testing.assert_array_equal(nifti.read(image).data, voxels("a"))
+
+
 def test_a_folder_a_dead_link_and_nothing_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "folder.nii.gz").mkdir()
     (tmp_path / "annexed.nii.gz").symlink_to(tmp_path / "objects" / "gone")

@@ -411,6 +411,7 @@ def test_cases_without_a_row_are_named_beside_the_rows_without_a_case(source: Pa
         (b"numero,FLAIR\n", "SHEET_COLUMNS", "the column FLAIR would be taken"),
         (b"numero,age\n1,2,3\n", "SHEET_ROW", "line 2: 3 cells for 2 columns"),
         (b"PK\x03\x04...", "SHEET_UNREADABLE", "it is a workbook"),
+        (b'numero,age\n1,"70\n2,71\n', "SHEET_UNREADABLE", "line 2: where its cells end is not clear"),
         (None, "SHEET_UNREADABLE", "No such file"),
     ],
 )

@@ -87,6 +87,16 @@ def test_names_that_would_be_equal_get_longer(monkeypatch: pytest.MonkeyPatch, k
         assert [pseudonyms.subject(subject) for subject in reversed(subjects)] == first[::-1]
 
 
+def test_who_gets_the_longer_name_does_not_depend_on_the_order_of_the_old_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_LETTERS", 1)
+    cases = [Case(f"P{number}", f"P{number}") for number in range(100)]
+    forward = Pseudonyms(bytes(32), {}, {}).pseudonymise(cases)
+    backward = Pseudonyms(bytes(32), {}, {}).pseudonymise(cases[::-1])
+    assert forward == backward[::-1]
+
+
 def test_a_later_conversion_with_the_key_gives_the_same_names(key: Path) -> None:
     cases = [Case("DUPONT_ses-20210131", "DUPONT", session="20210131", site="Lorient")]
     with Pseudonyms.open(key) as pseudonyms:

@@ -24,6 +24,13 @@ THICK = np.array([[0.8, 0, 0, -98], [0, 0.8, 0, -134], [0, 0, 2.5, -72], [0, 0, 
 THICK_SHAPE = (15, 17, 6)
 
 
+def shifted(mm: float) -> np.ndarray:
+    """The usual grid, farther to the right."""
+    affine = RAS.copy()
+    affine[0, 3] += mm
+    return affine
+
+
 class Hospital:
     """T1w, FLAIR and a mask per subject, and the table that lists them."""
 
@@ -170,6 +177,52 @@ def test_a_mask_on_another_grid_than_the_reference_moves_only_when_asked(hospita
     assert set(np.unique(np.asarray(moved.dataobj))) == {0, 1}
     centre = np.linalg.solve(RAS, THICK @ (5, 6, 2, 1))[:3].round().astype(int)
     assert np.asarray(moved.dataobj)[tuple(centre)] == 1
+
+
+@pytest.mark.parametrize("align", ["resample", "rigid"])
+def test_an_image_that_lies_elsewhere_is_refused_and_not_written_blank(
+    hospital: Hospital, raw: Path, align: str
+) -> None:
+    hospital.add("sub-01").add("sub-02")
+    hospital.save("sub-02", "FLAIR", shifted(500))
+    error = hospital.refused(align=align)
+    assert [(finding.case, finding.code) for finding in error.findings] == [("sub-02", "NO_OVERLAP")]
+    assert "0 % of the smaller field of view" in str(error)
+
+
+def test_an_image_that_covers_little_of_the_reference_is_warned_about(hospital: Hospital, raw: Path) -> None:
+    hospital.add("sub-01").add("sub-02").add("sub-03")
+    hospital.save("sub-02", "FLAIR", shifted(8))  # of 12 mm
+    hospital.save("sub-03", "FLAIR", shifted(3))
+    warnings = [each for each in hospital.convert(align="resample").warnings if each.code == "SMALL_OVERLAP"]
+    assert [each.case for each in warnings] == ["sub-02"]
+    assert "65 % of the T1w image's grid lies outside the FLAIR image" in warnings[0].problem
+
+
+@pytest.fixture
+def cut(hospital: Hospital) -> Hospital:
+    """Masks on thick FLAIRs: the T1w holds all of the first lesion, half of the second, nothing of the third."""
+    for subject, slices in {"sub-01": slice(1, 3), "sub-02": slice(4, 6), "sub-03": slice(5, 6)}.items():
+        hospital.add(subject, thick=True, mask_on_flair=True)
+        mask = np.zeros(THICK_SHAPE, np.uint8)
+        mask[4:14, 4:14, slices] = 1
+        save(hospital.path(subject, "mask"), mask, THICK)
+        save(hospital.path(subject, "T1w"), voxels(subject)[:, :, :12], RAS)
+    return hospital
+
+
+FOLLOW = {"reference": "T1w", "align": "resample", "resample_mask": True}
+
+
+def test_a_lesion_lost_on_the_way_to_the_reference_follows_the_policy_of_empty_masks(cut: Hospital, raw: Path) -> None:
+    error = cut.refused(**FOLLOW)
+    assert [(finding.case, finding.code) for finding in error.findings] == [("sub-03", "EMPTY_MASK")]
+    assert "nothing is left of its lesion of 0.16 ml" in str(error)
+    skipped = cut.convert(**FOLLOW, empty_masks="skip")
+    assert [(one.case.case, one.code) for one in skipped.excluded] == [("sub-03", "EMPTY_MASK")]
+    kept = cut.convert(**FOLLOW, empty_masks="keep", dataset_id=302)
+    assert [each.case for each in kept.warnings if each.code == "EMPTY_MASK"] == ["sub-03"]
+    assert [each.case for each in kept.warnings if each.code == "LESION_LOST"] == ["sub-02"]
 
 
 def test_nnunet_reads_a_case_of_two_registered_images_without_a_word(
