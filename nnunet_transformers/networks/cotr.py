@@ -238,6 +238,7 @@ class CoTr(PlannedNetwork):
         arxiv="2103.03024",
         family="bottleneck",
     )
+    min_stages = 3
 
     def build(
         self,

@@ -228,6 +228,7 @@ class NNFormer(PlannedNetwork):
         arxiv="2109.03201",
         family="interleaved",
     )
+    min_stages = 3
 
     def build(
         self,

@@ -115,7 +115,7 @@ class PlannedNetwork(AbstractDynamicNetworkArchitectures):
     """
 
     paper: ClassVar[Paper]
-    min_stages: ClassVar[int] = 3
+    min_stages: ClassVar[int] = 2
     decoder: UNetDecoder
     keys_to_in_proj: tuple[str, ...]
 
@@ -141,10 +141,11 @@ class PlannedNetwork(AbstractDynamicNetworkArchitectures):
         **own: Any,
     ) -> None:
         super().__init__()
+        self.check_stages(n_stages)
         plan = Plan(
             input_channels=input_channels,
             num_classes=num_classes,
-            topology=Topology.from_plan(conv_op, n_stages, strides, kernel_sizes, self.min_stages),
+            topology=Topology.from_plan(conv_op, n_stages, strides, kernel_sizes),
             features_per_stage=per_stage("features_per_stage", features_per_stage, n_stages),
             n_blocks_per_stage=per_stage("n_blocks_per_stage", n_blocks_per_stage, n_stages),
             n_conv_per_stage_decoder=per_stage("n_conv_per_stage_decoder", n_conv_per_stage_decoder, n_stages - 1),
@@ -162,6 +163,15 @@ class PlannedNetwork(AbstractDynamicNetworkArchitectures):
             p for p in inspect.signature(PlannedNetwork.__init__).parameters.values() if p.name not in ("self", "own")
         ]
         cls.__signature__ = inspect.Signature([*shared, *own_parameters(cls)])
+
+    @classmethod
+    def check_stages(cls, n_stages: int) -> None:
+        """Refuse a plan of too few resolutions with a ValueError."""
+        if n_stages < cls.min_stages:
+            raise ValueError(
+                f"{cls.__name__} needs at least {cls.min_stages} resolutions, the plan has n_stages={n_stages}; "
+                "a larger patch has more, and `nnunet-transformers list` says how many each trainer needs"
+            )
 
     @abstractmethod
     def build(self, plan: Plan) -> None:

@@ -119,6 +119,10 @@ class SwinUnetDecoder(UNetDecoder):
         maps += [expand(maps[-1]) for expand in self.expansions]
         return [self._logits(head, m) for head, m in zip(self.seg_layers, maps, strict=True)][::-1]
 
+    def only_for_deep_supervision(self) -> list[nn.Parameter]:
+        skipped = (*self.norms[:-1], *self.expansions[:-1])
+        return [*super().only_for_deep_supervision(), *(p for module in skipped for p in module.parameters())]
+
     @staticmethod
     def _logits(head: nn.Module, x: Tensor) -> Tensor:
         return pointwise_conv(head, x.movedim(-1, 1))
@@ -158,6 +162,7 @@ class SwinUnet(PlannedNetwork):
         arxiv="2105.05537",
         family="pure",
     )
+    min_stages = 3
 
     def build(
         self,

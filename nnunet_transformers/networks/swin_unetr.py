@@ -106,6 +106,7 @@ class SwinUNETR(PlannedNetwork):
         arxiv="2201.01266",
         family="encoder",
     )
+    min_stages = 3
 
     def build(
         self,

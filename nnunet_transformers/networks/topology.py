@@ -33,19 +33,15 @@ class Topology:
         n_stages: int,
         strides: int | Sequence[PerAxis],
         kernel_sizes: int | Sequence[PerAxis],
-        at_least: int,
     ) -> Topology:
         """From the arguments as they stand in a plan.
 
         Args:
             conv_op, n_stages, strides, kernel_sizes: those of dynamic-network-architectures' networks.
-            at_least: stages the network needs.
 
         Raises:
-            ValueError: too few stages, a list of another length, or a first stage that is not full resolution.
+            ValueError: a list of another length, or a first stage that is not full resolution.
         """
-        if n_stages < at_least:
-            raise ValueError(f"the network needs at least {at_least} resolutions, the plan has n_stages={n_stages}")
         dims = convert_conv_op_to_dim(conv_op)
         topology = cls(
             strides=per_stage_and_axis("strides", strides, n_stages, dims),

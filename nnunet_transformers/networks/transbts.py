@@ -186,7 +186,7 @@ class TransBTS(PlannedNetwork):
     The plan's arguments are `PlannedNetwork`'s; below is what they mean here where it differs, and the network's own.
 
     Args:
-        n_stages: resolutions, at least 3. Those below token_stage have no layers but the heads of deep supervision, on
+        n_stages: resolutions, at least 2. Those below token_stage have no layers but the heads of deep supervision, on
             means of the map there.
         features_per_stage: the plan's widths; not used, this network's widths follow from feature_size.
         n_blocks_per_stage: blocks of each encoder stage, an int or n_stages of them; 1, 2, 2, 4 as published; those

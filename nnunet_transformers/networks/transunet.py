@@ -52,7 +52,7 @@ class TransUNet(PlannedNetwork):
     The plan's arguments are `PlannedNetwork`'s; below is what they mean here where it differs, and the network's own.
 
     Args:
-        n_stages: resolutions, at least 3. The tokens are the positions of the deepest map.
+        n_stages: resolutions, at least 2. The tokens are the positions of the deepest map.
         features_per_stage: width of each stage, an int or n_stages of them.
         n_blocks_per_stage: convolutions of each encoder stage, an int or n_stages of them; 2 as published.
         n_conv_per_stage_decoder: convolutions of each decoder stage, deepest first, an int or n_stages - 1 of them; 2

@@ -93,7 +93,6 @@ class UTransformer(PlannedNetwork):
         arxiv="2103.06104",
         family="skip and decoder",
     )
-    min_stages = 2
 
     def build(
         self,

@@ -29,11 +29,11 @@ _HEAD_DIM = 64
 def token_stage(strides: Sequence[Sizes]) -> int:
     """The stage whose map the tokens are: the deepest with patches of at most 16 voxels along every axis.
 
-    Never finer than the last but one, so that deep supervision has a map for every stage.
+    Never finer than the last but one, so that deep supervision has a map for every stage, and never full resolution.
     """
     deepest = len(strides) - 1
     fits = max(total_stride(strides, len(strides[0]))) <= _PUBLISHED_PATCH
-    return deepest if fits else deepest - 1
+    return deepest if fits else max(1, deepest - 1)
 
 
 class VisionTransformer(nn.Module):
@@ -92,7 +92,7 @@ class UNETR(PlannedNetwork):
     The plan's arguments are `PlannedNetwork`'s; below is what they mean here where it differs, and the network's own.
 
     Args:
-        n_stages: resolutions, at least 3. Tokens are the map of the deepest, or of the last but one where its patches
+        n_stages: resolutions, at least 2. Tokens are the map of the deepest, or of the last but one where its patches
             are larger than 16 voxels (`token_stage`).
         features_per_stage: the plan's widths; not used, the decoder's widths follow from feature_size.
         n_blocks_per_stage: the plan's; not used, the Transformer's depth is num_layers.

@@ -78,7 +78,8 @@ class UNETRPP(PlannedNetwork):
     The plan's arguments are `PlannedNetwork`'s; below is what they mean here where it differs, and the network's own.
 
     Args:
-        n_stages: resolutions, at least 3. All from the third on have EPA blocks; of three stages, the last two.
+        n_stages: resolutions, at least 2. All from the third on have EPA blocks; of three stages the last two, of two
+            the last.
         features_per_stage: the plan's widths; not used, this network's widths follow from feature_size.
         n_blocks_per_stage: EPA blocks of each stage, in the encoder and again in the decoder, an int or n_stages of
             them; 3 as published. Those of stages without EPA blocks are not used.
@@ -122,7 +123,7 @@ class UNETRPP(PlannedNetwork):
 
         topology, settings = plan.topology, plan.settings
         depths = plan.n_blocks_per_stage
-        first = min(2, topology.n_stages - 2)
+        first = max(1, min(2, topology.n_stages - 2))
         attended = range(first, topology.n_stages)
         features = [feature_size] * first + [
             feature_size * min(2 ** (i + 1), _MAX_WIDENING) for i in range(len(attended))

@@ -44,7 +44,7 @@ def network_arguments(
         configuration: a configuration of the plans, as a dictionary.
 
     Raises:
-        ValueError: the plans' network has no strides to follow.
+        ValueError: the plans' network has no strides to follow, or too few stages.
     """
     planned = configuration["architecture"]
     arguments, to_import = dict(planned["arch_kwargs"]), list(planned["_kw_requires_import"])
@@ -57,6 +57,7 @@ def network_arguments(
             f"{planned['network_class_name']} does not state {', '.join(missing)}; "
             "use plans made for a U-Net, such as nnUNetPlans"
         )
+    architecture.check_stages(arguments["n_stages"])
     shared = {name: arguments[name] for name in _SHARED if name in arguments}
     own = architecture.own_arguments(_digest(configuration, arguments))
     return {"n_blocks_per_stage": 2, **shared, **own}, [name for name in to_import if name in shared]

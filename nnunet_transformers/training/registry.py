@@ -35,6 +35,11 @@ class Entry:
         return {p.name: p.default for p in own_parameters(self.network)}
 
     @property
+    def stages(self) -> str:
+        """How many stages its plans may have."""
+        return f"{self.network.min_stages} or more"
+
+    @property
     def card(self) -> str:
         """Where the network is described, in the folder docs."""
         return f"networks/{self.network.__module__.rpartition('.')[2].replace('_', '-')}.md"
@@ -52,6 +57,7 @@ class Entry:
             "summary": self.summary,
             "paper": asdict(self.paper),
             "recipe": asdict(self.recipe),
+            "min_stages": self.network.min_stages,
             "defaults": self.defaults,
             "card": f"docs/{self.card}",
         }
@@ -97,6 +103,7 @@ def as_text() -> str:
             f"  paper     {paper.authors}. {paper.title}. {paper.venue}{f', arXiv:{paper.arxiv}' * bool(paper.arxiv)}",
             f"  family    {paper.family}",
             f"  recipe    {recipe}",
+            f"  stages    {entry.stages}",
             f"  network   {entry.network.__module__}.{entry.network.__qualname__}({defaults})",
             f"  card      docs/{entry.card}",
             "",
@@ -109,13 +116,19 @@ def as_text() -> str:
 _PAGE = """\
 # Networks
 
-Written by `nnunet-transformers list --markdown` from the registry. Every trainer takes any plans made for a U-Net and
-has shorter runs by name (`_<N>epochs`, `_<N>epochs_<M>iterations`). Families are those of Xiao et al., *Transformers in
-medical image segmentation: A review*, BSPC 84, 2023: where the Transformer stands.
+Written by `nnunet-transformers list --markdown` from the registry. Every trainer takes any plans made for a U-Net with
+the stages it needs (nnU-Net's have two only for images of about 16 voxels an edge or less) and has shorter runs by name
+(`_<N>epochs`, `_<N>epochs_<M>iterations`). Families are those of Xiao et al., *Transformers in medical image
+segmentation: A review*, BSPC 84, 2023: where the Transformer stands.
 
-| trainer | network | Transformer | paper | recipe |
-|---|---|---|---|---|
+| trainer | network | Transformer | paper | recipe | stages |
+|---|---|---|---|---|---|
 {trainers}
+
+`-pretrained_weights` needs the patch and spacing of the first training, so plans moved to the new dataset with
+`nnUNetv2_move_plans_between_datasets`: position tables, bias tables and token projections have the size of the patch or
+its windows. `nnUNetTrainerUTransformer` and `nnUNetTrainerCoTr` have none; for them, as for nnU-Net's own trainer,
+plans of the same U-Net are enough.
 
 ## Peers in nnU-Net
 
@@ -132,7 +145,14 @@ by `nnUNetv2_plan_experiment -d ID -pl nnUNetPlannerResEncM` (or `…L`); every 
 def as_markdown() -> str:
     """The page docs/networks.md."""
     trainer_rows = (
-        (f"`{e.trainer}`", f"[{e.summary.partition(':')[0]}]({e.card})", e.paper.family, _citation(e.paper), e.recipe)
+        (
+            f"`{e.trainer}`",
+            f"[{e.summary.partition(':')[0]}]({e.card})",
+            e.paper.family,
+            _citation(e.paper),
+            e.recipe,
+            e.stages,
+        )
         for e in registry()
     )
     peer_rows = ((f"`{peer.trainer}`", f"`{peer.plans}`", peer.summary) for peer in PEERS)

@@ -1,5 +1,5 @@
-"""Shorter trainings by name: `<trainer>_<N>epochs` and `<trainer>_<N>epochs_<M>iterations`, for any trainer and any
-number."""
+"""Shorter trainings by name: `<trainer>_<N>epochs` and `<trainer>_<N>epochs_<M>iterations`, for any number and any
+trainer whose name begins with nnUNetTrainer."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The trainers that nnU-Net finds by name (`nnUNetv2_train ... -tr NAME`), and shorter runs of these and of nnU-Net's
-own."""
+"""The trainers that nnU-Net finds by name (`nnUNetv2_train ... -tr NAME`), and shorter runs of these and of all
+others that nnU-Net finds."""
 
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 
 import nnunetv2
@@ -137,11 +138,15 @@ def trainer_names() -> list[str]:
 
 
 def find_trainer(name: str) -> type[nnUNetTrainer] | None:
-    """A trainer of this package or of nnU-Net by its name."""
+    """A trainer of this package, of nnU-Net or of a folder in nnUNet_extTrainer by its name."""
     if name in trainer_names():
         return globals()[name]
-    folder = Path(nnunetv2.__path__[0], "training", "nnUNetTrainer")
-    return recursive_find_python_class(str(folder), name, "nnunetv2.training.nnUNetTrainer", nnunetv2.__path__[0])
+    folder = str(Path(nnunetv2.__path__[0], "training", "nnUNetTrainer"))
+    trainer = recursive_find_python_class(folder, name, "nnunetv2.training.nnUNetTrainer", nnunetv2.__path__[0])
+    for folder in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep):
+        if trainer is None and os.path.isdir(folder):
+            trainer = recursive_find_python_class(folder, name, None, folder, cleanup_imports_from_base_folder=True)
+    return trainer
 
 
 def __getattr__(name: str) -> type[nnUNetTrainer]:

@@ -18,12 +18,12 @@ from nnunet_transformers.training.registry import Entry, registry
 
 N_PROCESSES = 2
 STEPS = 2
-PLAN = Plan("tiny_2d", (16, 16), (1, 1), ((1, 1), (2, 2), (2, 2)))
+PLAN = Plan("tiny_2d", (16, 16), (1, 1), ((1, 1), (2, 2), (2, 2), (2, 2)))
 
 
 def build(network_class: type[nn.Module], deep_supervision: bool) -> nn.Module:
     configuration = PLAN.configuration()
-    configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 8, 16]
+    configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 8, 16, 16]
     return build_network(network_class, configuration, 1, 2, deep_supervision=deep_supervision)
 
 

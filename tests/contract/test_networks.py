@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,13 +10,30 @@ import torch
 from plans import PLANS, Plan, build_network
 from torch import nn
 
-from nnunet_transformers.networks.layers import attention
+from nnunet_transformers.networks.cotr import CoTr
+from nnunet_transformers.networks.layers import (
+    attention,
+    deformable_attention,
+    level_position,
+    relative_position,
+    sine_position,
+    windows,
+)
+from nnunet_transformers.networks.u_transformer import UTransformer
 from nnunet_transformers.training.registry import registry
 
 NETWORKS = [entry.network for entry in registry()]
 
 every_network = pytest.mark.parametrize("network_class", NETWORKS, ids=lambda n: n.__name__)
-every_plan = pytest.mark.parametrize("plan", PLANS, ids=lambda p: p.name)
+every_network_and_plan = pytest.mark.parametrize(
+    ("network_class", "plan"),
+    [
+        pytest.param(network, plan, id=f"{plan.name}-{network.__name__}")
+        for plan in PLANS
+        for network in NETWORKS
+        if len(plan.strides) >= network.min_stages
+    ],
+)
 
 
 def build(network_class: type[nn.Module], plan: Plan, deep_supervision: bool = False, **changed: object) -> nn.Module:
@@ -28,15 +46,13 @@ def image(plan: Plan, batch: int = 2, factor: int = 1) -> torch.Tensor:
     return torch.randn(batch, 2, plan.patch_size[0] * factor, *plan.patch_size[1:])
 
 
-@every_network
-@every_plan
+@every_network_and_plan
 def test_logits_have_the_size_of_the_image(network_class, plan):
     with torch.no_grad():
         assert build(network_class, plan)(image(plan)).shape == (2, 3, *plan.patch_size)
 
 
-@every_network
-@every_plan
+@every_network_and_plan
 def test_deep_supervision_follows_the_plan_full_resolution_first(network_class, plan):
     with torch.no_grad():
         logits = build(network_class, plan, deep_supervision=True)(image(plan, batch=1))
@@ -44,8 +60,7 @@ def test_deep_supervision_follows_the_plan_full_resolution_first(network_class, 
     assert all(x.shape[1] == 3 for x in logits)
 
 
-@every_network
-@every_plan
+@every_network_and_plan
 def test_the_first_head_is_the_inference_output(network_class, plan):
     network = build(network_class, plan, deep_supervision=True).eval()
     with torch.no_grad():
@@ -54,8 +69,7 @@ def test_the_first_head_is_the_inference_output(network_class, plan):
         torch.testing.assert_close(network(image(plan, batch=1)), first, rtol=0, atol=0)
 
 
-@every_network
-@every_plan
+@every_network_and_plan
 def test_training_and_inference_networks_have_the_same_weights(network_class, plan):
     training, inference = (build(network_class, plan, deep_supervision=ds) for ds in (True, False))
     assert training.state_dict().keys() == inference.state_dict().keys()
@@ -64,8 +78,7 @@ def test_training_and_inference_networks_have_the_same_weights(network_class, pl
     assert len(set(storages)) == len(storages), "a tensor is stored twice"
 
 
-@every_network
-@every_plan
+@every_network_and_plan
 def test_gradients_reach_every_parameter(network_class, plan):
     network = build(network_class, plan, deep_supervision=True)
     sum(x.square().mean() for x in network(image(plan))).backward()
@@ -76,7 +89,32 @@ def test_gradients_reach_every_parameter(network_class, plan):
 
 
 @every_network
-@every_plan
+def test_without_deep_supervision_every_parameter_has_a_gradient_too(network_class):
+    # What does not run has one of 0: DistributedDataParallel waits for it.
+    plan = Plan("five_stages_2d", (32, 32), (1, 1), ((1, 1), *((2, 2),) * 4))
+    network = build(network_class, plan)
+    network(image(plan)).square().mean().backward()
+    assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
+
+
+@every_network
+def test_a_network_that_has_predicted_can_be_trained(network_class):
+    for made_once in (
+        deformable_attention._geometry,
+        level_position._encoding,
+        relative_position._index,
+        sine_position.sine_position_of_map,
+        windows.window_layout,
+    ):
+        made_once.__wrapped__.cache_clear()
+    plan = PLANS[3]
+    network = build(network_class, plan)
+    with torch.inference_mode():
+        network.eval()(image(plan))
+    network.train()(image(plan)).square().mean().backward()
+
+
+@every_network_and_plan
 def test_a_larger_image_than_the_patch_is_accepted(network_class, plan):
     network = build(network_class, plan).eval()
     size = tuple(n + s for n, s in zip(plan.patch_size, plan.total_stride, strict=True))
@@ -86,8 +124,7 @@ def test_a_larger_image_than_the_patch_is_accepted(network_class, plan):
     assert logits.isfinite().all()
 
 
-@every_network
-@every_plan
+@every_network_and_plan
 def test_samples_of_a_batch_do_not_influence_each_other(network_class, plan):
     network = build(network_class, plan).eval()
     x = image(plan, batch=3)
@@ -163,6 +200,26 @@ def test_transfer_keys_name_modules(network_class):
     network.get_submodule(network.key_to_stem)
     for key in network.keys_to_in_proj:
         assert network.get_submodule(key).weight.shape[1] == 2
+
+
+@every_network
+def test_only_u_transformer_and_cotr_have_the_same_tensors_for_another_patch(network_class):
+    # docs/networks.md says so: nnU-Net's -pretrained_weights asks for the same shapes.
+    plan = PLANS[3]
+    with torch.device("meta"):
+        own, others = (
+            build(network_class, dataclasses.replace(plan, patch_size=size)) for size in (plan.patch_size, (24, 24, 32))
+        )
+    shapes, other_shapes = ([tensor.shape for tensor in network.state_dict().values()] for network in (own, others))
+    assert (shapes == other_shapes) == (network_class in (UTransformer, CoTr))
+
+
+@every_network
+def test_plans_with_too_few_stages_are_refused_with_the_remedy(network_class):
+    n_stages = network_class.min_stages - 1
+    plan = Plan("small_2d", (6, 6), (1, 1), ((1, 1), (2, 2))[:n_stages])
+    with pytest.raises(ValueError, match=rf"at least \d resolutions.*n_stages={n_stages}; a larger patch has more"):
+        build(network_class, plan)
 
 
 @every_network

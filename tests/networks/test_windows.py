@@ -87,11 +87,11 @@ def test_windows_that_do_not_fit_are_refused(window, shift):
 
 def test_a_network_asks_for_the_windows_of_a_shape_once_unlike_monai():
     block = SwinBlock(4, 1, (2, 2), (1, 1))
-    windows_module._window_layout_on.cache_clear()
+    windows_module.window_layout.__wrapped__.cache_clear()
     with torch.no_grad():
         for batch in (1, 2):
             block(torch.randn(batch, 4, 6, 4))
-    assert windows_module._window_layout_on.cache_info().misses == 1
+    assert windows_module.window_layout.__wrapped__.cache_info().misses == 1
 
 
 def test_window_and_shift_are_left_as_given_and_eval_drops_nothing_unlike_torchvision():

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from plans import Plan, build_network
 
 from nnunet_transformers.training import registry
 from nnunet_transformers.training.trainers import find_trainer, trainer_names
@@ -38,6 +41,17 @@ def test_every_network_has_a_card_that_names_its_trainer_and_paper(entry):
     card = (DOCS / entry.card).read_text()
     assert f"`{entry.trainer}`" in card
     assert entry.paper.title in " ".join(card.split())
+
+
+@every_entry
+def test_a_card_says_how_much_the_network_keeps_for_the_backward_pass(entry):
+    plan = Plan("six_stages_3d", (128, 128, 128), (1, 1, 1), ((1, 1, 1), *((2, 2, 2),) * 5))
+    configuration = plan.configuration()
+    configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [32, 64, 128, 256, 320, 320]
+    with torch.device("meta"):
+        network = build_network(entry.network, configuration, 1, 2, deep_supervision=True)
+    stated = re.search(r"(\d+) M\s+elements", (DOCS / entry.card).read_text())
+    assert int(stated[1]) * 1e6 == pytest.approx(network.compute_conv_feature_map_size(plan.patch_size), rel=0.005)
 
 
 def test_the_docs_table_is_the_registrys():

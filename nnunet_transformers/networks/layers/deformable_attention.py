@@ -8,7 +8,6 @@ float32 under autocast.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+from nnunet_transformers.networks.layers.made_once import made_once
 from nnunet_transformers.networks.topology import Sizes
 
 
@@ -47,16 +47,11 @@ def token_centres(sizes: Sequence[Sequence[int]]) -> np.ndarray:
     )
 
 
-@functools.lru_cache(maxsize=32)
-def _geometry_on(sizes: tuple[Sizes, ...], device: str) -> tuple[Tensor, Tensor]:
-    centres = torch.from_numpy(token_centres(sizes).astype(np.float32))
-    return centres.to(device), torch.tensor(sizes, dtype=torch.float32).to(device)
-
-
-@torch.compiler.assume_constant_result
+@made_once(maxsize=32)
 def _geometry(sizes: tuple[Sizes, ...], device: str) -> tuple[Tensor, Tensor]:
     """Token centres (n_tokens, dims) and sizes (n_levels, dims)."""
-    return _geometry_on(sizes, device)
+    centres = torch.from_numpy(token_centres(sizes).astype(np.float32))
+    return centres.to(device), torch.tensor(sizes, dtype=torch.float32).to(device)
 
 
 class DeformableAttention(nn.Module):

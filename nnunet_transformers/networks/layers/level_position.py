@@ -7,7 +7,6 @@ Xie et al., "CoTr", MICCAI 2021, section 2.2.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nnunet_transformers.networks.layers.made_once import made_once
 from nnunet_transformers.networks.topology import Sizes
 
 _TEMPERATURE = 10000.0
@@ -46,14 +46,9 @@ def sine_encoding(size: Sequence[int], dim: int) -> np.ndarray:
     return np.concatenate(encodings, axis=-1)
 
 
-@functools.lru_cache(maxsize=32)
-def _encoding_on(size: Sizes, dim: int, device: str) -> Tensor:
-    return torch.from_numpy(sine_encoding(size, dim).reshape(-1, dim).astype(np.float32)).to(device)
-
-
-@torch.compiler.assume_constant_result
+@made_once(maxsize=32)
 def _encoding(size: Sizes, dim: int, device: str) -> Tensor:
-    return _encoding_on(size, dim, device)
+    return torch.from_numpy(sine_encoding(size, dim).reshape(-1, dim).astype(np.float32)).to(device)
 
 
 class LevelPositionEmbedding(nn.Module):

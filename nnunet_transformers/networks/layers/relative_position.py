@@ -7,7 +7,6 @@ corner out of the large window's index and so gives most pairs the bias of anoth
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -16,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
+
+from nnunet_transformers.networks.layers.made_once import made_once
 
 
 def relative_position_index(window: Sequence[int], table_window: Sequence[int]) -> np.ndarray:
@@ -39,14 +40,9 @@ def relative_position_index(window: Sequence[int], table_window: Sequence[int]) 
     return index
 
 
-@functools.lru_cache(maxsize=128)
-def _index_on(window: tuple[int, ...], table_window: tuple[int, ...], device: str) -> Tensor:
-    return torch.from_numpy(relative_position_index(window, table_window).reshape(-1)).to(device)
-
-
-@torch.compiler.assume_constant_result
+@made_once(maxsize=128)
 def _index(window: tuple[int, ...], table_window: tuple[int, ...], device: str) -> Tensor:
-    return _index_on(window, table_window, device)
+    return torch.from_numpy(relative_position_index(window, table_window).reshape(-1)).to(device)
 
 
 class RelativePositionBias(nn.Module):

@@ -8,12 +8,13 @@ is.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from nnunet_transformers.networks.layers.made_once import made_once
 
 # As published. The shortest wavelength is 2 pi mm.
 _LONGEST_WAVELENGTH = 2 * math.pi * 10000
@@ -46,10 +47,10 @@ def sine_position(positions: Sequence[Tensor], dim: int) -> Tensor:
     return encoded
 
 
-# The compiler takes the cached tensor as a constant of the graph instead of tracing how it is made.
-@torch.compiler.assume_constant_result
+# A network meets the shapes of one patch, or of a few whole volumes: one entry per stage and shape.
+@made_once(maxsize=64)
 def sine_position_of_map(size: tuple[int, ...], voxel: tuple[float, ...], dim: int, device: str) -> Tensor:
-    """`sine_position` of the voxel centres of a map, measured from the image's corner; built once per shape.
+    """`sine_position` of the voxel centres of a map, measured from the image's corner.
 
     Args:
         size: of the map, per axis.
@@ -60,12 +61,6 @@ def sine_position_of_map(size: tuple[int, ...], voxel: tuple[float, ...], dim: i
     Returns:
         (1, *spatial, dim), float32.
     """
-    return _sine_position_of_map_on(size, voxel, dim, device)
-
-
-# A network meets the shapes of one patch, or of a few whole volumes: one entry per stage and shape.
-@functools.lru_cache(maxsize=64)
-def _sine_position_of_map_on(size: tuple[int, ...], voxel: tuple[float, ...], dim: int, device: str) -> Tensor:
     # In double precision on the CPU: a phase may be many turns, and not every device has doubles.
     centres = [(torch.arange(n, dtype=torch.float64, device="cpu") + 0.5) * v for n, v in zip(size, voxel, strict=True)]
     return sine_position(centres, dim)[None].to(device, torch.float32)

@@ -68,7 +68,7 @@ class UNetDecoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         # All are built even if only the last is used: a network trained with deep supervision loads into one without.
         self.seg_layers = nn.ModuleList(seg_layers)
-        self.register_forward_hook(_with_unused_heads)
+        self.register_forward_hook(_with_unused)
 
     def forward(self, skips: Sequence[Tensor]) -> Tensor | list[Tensor]:
         """Maps of the encoder, full resolution first, to logits (B, num_classes, *spatial).
@@ -86,15 +86,19 @@ class UNetDecoder(nn.Module):
                 logits.append(pointwise_conv(head, x))
         return logits[::-1] if self.deep_supervision else logits[0]
 
+    def only_for_deep_supervision(self) -> list[nn.Parameter]:
+        """The parameters that logits at full resolution do without."""
+        return list(self.seg_layers[:-1].parameters())
 
-def _with_unused_heads(decoder: UNetDecoder, skips: Sequence[Tensor], logits: Tensor) -> Tensor | None:
-    """In training without deep supervision the logits as they are, and a gradient of 0 for the heads that did not run.
+
+def _with_unused(decoder: UNetDecoder, skips: Sequence[Tensor], logits: Tensor) -> Tensor | None:
+    """In training without deep supervision the logits as they are, and a gradient of 0 for what did not run.
 
     DistributedDataParallel, as nnU-Net uses it, waits for the gradient of every parameter.
     """
     if decoder.deep_supervision or not decoder.training:
         return None
-    return _WithUnused.apply(logits, *decoder.seg_layers[:-1].parameters())
+    return _WithUnused.apply(logits, *decoder.only_for_deep_supervision())
 
 
 class _WithUnused(torch.autograd.Function):

@@ -8,7 +8,6 @@ once per kind of window (at most 8 kinds in 3D where windows divide the map) and
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from nnunet_transformers.networks.layers.made_once import made_once
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,11 @@ def build_window_layout(map_size: Sequence[int], window: Sequence[int], shift: S
 
 
 # A network meets the shapes of one patch, or of a few whole volumes: two entries per stage and shape.
-@functools.lru_cache(maxsize=128)
-def _window_layout_on(
+@made_once(maxsize=128)
+def window_layout(
     map_size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...], device: str
 ) -> WindowLayout:
+    """`build_window_layout` on a device."""
     layout = build_window_layout(map_size, window, shift)
     return WindowLayout(
         source=layout.source.to(device),
@@ -142,15 +144,6 @@ def _window_layout_on(
             WindowGroup(g.start, g.stop, None if g.mask is None else g.mask.to(device)) for g in layout.groups
         ),
     )
-
-
-# The compiler takes the cached tensors as constants of the graph instead of tracing how they are made.
-@torch.compiler.assume_constant_result
-def window_layout(
-    map_size: tuple[int, ...], window: tuple[int, ...], shift: tuple[int, ...], device: str
-) -> WindowLayout:
-    """`build_window_layout` on a device, built once per shape."""
-    return _window_layout_on(map_size, window, shift, device)
 
 
 class _ToWindows(torch.autograd.Function):
