@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +19,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 where `doctor` finds something to mend, 2 for an error of the user's."""
     arguments = _parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # Whoever read the output, as `head` does, has seen enough; Python flushes what is left of it at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except Exception as error:
         if arguments.debug or not isinstance(error, _user_errors()):
             raise
@@ -175,7 +182,6 @@ def _add_env(commands: argparse._SubParsersAction) -> None:
 
 
 def _env(arguments: argparse.Namespace) -> int:
-    import os
     import shlex
 
     from nnunet_transformers.plugin import autostart

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -53,6 +55,16 @@ def test_list_tells_of_every_trainer_its_network_paper_recipe_and_defaults(capsy
     assert main(["list"]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in [*listed, "feature_size=48", "nnUNet_PrimusV3S_Trainer"])
+
+
+@pytest.mark.parametrize("arguments", [["env"], ["list", "--json"]], ids=["a line", "more than a buffer"])
+def test_a_reader_that_stops_early_is_no_error(arguments):
+    command = [sys.executable, "-m", "nnunet_transformers.cli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # before anything is written, as `head -0`
+        error = process.stderr.read()
+    assert "BrokenPipeError" not in error
+    assert process.returncode == 141
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -12,10 +12,11 @@ import pandas as pd
 
 from nnunet_transformers.comparison import commands
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.experiment import Dataset, Experiment, Folders
+from nnunet_transformers.comparison.experiment import Dataset, Experiment, Folders, Model
 from nnunet_transformers.comparison.images import DataFolders
 from nnunet_transformers.comparison.metrics.evaluation import Pair, update
 from nnunet_transformers.comparison.metrics.evaluation import evaluate as measure
+from nnunet_transformers.comparison.metrics.labels import Labels, read_labels
 from nnunet_transformers.comparison.metrics.scores_table import write_scores
 from nnunet_transformers.comparison.names import short_names
 from nnunet_transformers.comparison.pairs import (
@@ -25,14 +26,21 @@ from nnunet_transformers.comparison.pairs import (
     test_set_pairs,
     validation_pairs,
 )
+from nnunet_transformers.comparison.reporting.formatting import counted
 from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
 from nnunet_transformers.comparison.reporting.page import write_report
+from nnunet_transformers.comparison.results import Model as TrainedModel
 from nnunet_transformers.comparison.results import Results, read_results
 from nnunet_transformers.comparison.state import dataset_folder, is_newer
 from nnunet_transformers.comparison.statistics.options import Options
 from nnunet_transformers.comparison.steps import Step, ensemble_name, predictions_folder, steps
 
 SCORES = "metrics.csv"
+
+_WHERE_TO_FIND_THEM = (
+    "Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results to the folders that have them, or validate that fold again "
+    "(nnUNetv2_train … --val --npz)."
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def report(experiment: Experiment, jobs: int = 1) -> list[Path]:
 
 def report_step(experiment: Experiment, others: Sequence[Step]) -> Step:
     """The report as the last step of an experiment, for a cluster to run when all others are done."""
-    page = experiment.output / "report.html"
+    others, page = tuple(others), experiment.output / "report.html"
     command = ("compare", "report", str(experiment.path))
     return Step(
         name="report",
@@ -107,6 +115,7 @@ def report_of_results(
     trainers: Sequence[str] = (),
     baseline: str = "",
     test_sets: Sequence[TestSet] = (),
+    lesion_labels: Sequence[int] = (),
     remarks: Sequence[str] = (),
     commands_run: Sequence[str] = (),
     jobs: int = 1,
@@ -121,6 +130,7 @@ def report_of_results(
             (``trainer__plans__configuration``); default: all.
         baseline: the trainer the others are compared with; default: nnU-Net's own.
         test_sets: predictions of cases no model was trained on, by the identifier of the model.
+        lesion_labels: the labels that together are the lesion, where the dataset has several.
         remarks: sentences a reader has to know first.
         commands_run: how the results were made; default: nnU-Net's commands that would make them.
         jobs: cases scored at a time.
@@ -130,7 +140,8 @@ def report_of_results(
     """
     folders = folders or _folders_of_environment()
     results = read_results(_dataset_folder(folders.results, dataset_id), _splits(folders, dataset_id))
-    results = _shown(results, trainers)
+    results = _shown(results, [*trainers, baseline] if trainers and baseline else trainers)
+    first = _named(results, baseline) if baseline else results.baseline
     names = short_names(results)
     data = _data(folders, dataset_id)
     people = People.of(data.raw)
@@ -141,9 +152,9 @@ def report_of_results(
         sets.append(replace(test, predictions=predictions))
         if test.references:
             pairs += test_set_pairs(test.name, predictions, test.references, people, list(predictions))
-    scores = _scores(output / SCORES, pairs, missing, results, names, data, jobs)
-    scored = _Scored(results, names, data, tuple(sets), scores, (*remarks, *_remarks(missing)))
-    first = _shown(results, [baseline]).models[0] if baseline else results.baseline
+    labels = read_labels(results.baseline.folder / "dataset.json", lesion_labels)
+    scores = _scores(output / SCORES, pairs, missing, results, names, data, labels, jobs)
+    scored = _Scored(results, names, data, tuple(sets), scores, (*remarks, *_remarks(missing, labels)))
     return _write(scored, names[first.identifier], {}, "", commands_run, output)
 
 
@@ -172,6 +183,7 @@ def _scores(
     results: Results,
     names: Mapping[str, str],
     data: DataFolders,
+    labels: Labels,
     jobs: int,
 ) -> pd.DataFrame:
     """All metrics where the segmentations are there; nnU-Net's own Dice of the cross-validation where some are not.
@@ -179,23 +191,37 @@ def _scores(
     A mixture would compare models by different definitions.
     """
     if not missing:
-        return update(table, pairs, jobs)
+        return update(table, pairs, jobs, labels=labels)
+    if any(entry.scores["case"].duplicated().any() for entry in _entries(results)):
+        raise ComparisonError(
+            f"{_not_there(missing)}; and of a dataset with several labels nnU-Net recorded no Dice of the lesion",
+            f"{_WHERE_TO_FIND_THEM} Nothing was written.",
+            "NO_SEGMENTATIONS",
+        )
     recorded = recorded_scores(_entries(results), names, People.of(data.raw))
     of_test_sets = [pair for pair in pairs if pair.set != CROSS_VALIDATION]
     if of_test_sets:
-        recorded = pd.concat([recorded, measure(of_test_sets, jobs)], ignore_index=True)
+        recorded = pd.concat([recorded, measure(of_test_sets, jobs, labels=labels)], ignore_index=True)
     write_scores(recorded, table)
     return recorded
 
 
-def _remarks(missing: Sequence[str]) -> tuple[str, ...]:
-    if not missing:
-        return ()
-    return (
-        f"{len(missing)} segmentations are not where nnU-Net recorded them, such as {Path(missing[0]).name}: only "
-        "nnU-Net's own Dice of the cross-validation is shown, without lesion volumes. Set nnUNet_raw, "
-        "nnUNet_preprocessed and nnUNet_results to the folders that have them for all metrics.",
-    )
+def _not_there(missing: Sequence[str]) -> str:
+    one = len(missing) == 1
+    what = f"{counted(len(missing), 'segmentation')} {'is' if one else 'are'} not where nnU-Net recorded"
+    return f"{what} {'it' if one else 'them'}, such as {missing[0]}"
+
+
+def _remarks(missing: Sequence[str], labels: Labels) -> tuple[str, ...]:
+    remarks = []
+    if missing:
+        remarks.append(
+            f"{_not_there(missing)}: only nnU-Net's own Dice of the cross-validation is shown (1 where both masks are "
+            f"empty), without lesion volumes. For all metrics: {_WHERE_TO_FIND_THEM}"
+        )
+    elif labels.ignore is not None:
+        remarks.append("Voxels with the ignore label in the reference count nowhere.")
+    return tuple(remarks)
 
 
 def _output(experiment: Experiment, dataset: Dataset) -> Path:
@@ -206,9 +232,12 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
     results = read_results(_dataset_folder(folders.results, dataset.id), _splits(folders, dataset.id))
     models = experiment.models_of(dataset.id)
     of_models = {model.identifier: model.name for model in models}
-    results = _of_experiment(results, set(of_models), experiment)
+    results = _of_experiment(results, experiment, dataset.id)
+    listed = _listed(experiment, models)
+    of_members = {frozenset(member.identifier for member in each.members): each.name for each in listed}
     ensembles = {
-        ensemble.identifier: "ensemble of " + " + ".join(of_models[member] for member in ensemble.members)
+        ensemble.identifier: of_members.get(frozenset(ensemble.members), "")
+        or "ensemble of " + " + ".join(of_models[member] for member in ensemble.members)
         for ensemble in results.ensembles
     }
     names = {**of_models, **ensembles}
@@ -219,16 +248,22 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
     for test in dataset.test_sets:
         folder = predictions_folder(experiment, folders, dataset.id, test.name)
         of_folder = {model.identifier: model.name for model in models}
-        of_folder |= {ensemble_name(each.members, experiment.folds): each.name for each in _listed(experiment, models)}
+        of_folder |= {ensemble_name(each.members, experiment.folds): each.name for each in listed}
         of_folder["selected"] = "selected by nnU-Net"
         predictions = {name: path for key, name in of_folder.items() if (path := folder / key).is_dir()}
         test_sets.append(TestSet(test.name, predictions, test.references))
         if test.references:
             pairs += test_set_pairs(test.name, predictions, test.references, people, list(predictions))
-    scores = _scores(_output(experiment, dataset) / SCORES, pairs, missing, results, names, data, jobs)
+    labels = read_labels(results.baseline.folder / "dataset.json", experiment.lesion_labels)
+    scores = _scores(_output(experiment, dataset) / SCORES, pairs, missing, results, names, data, labels, jobs)
     if experiment.metrics:
         scores = scores[scores["metric"].isin(["dice", *experiment.metrics])]
-    return _Scored(results, names, data, tuple(test_sets), scores, _remarks(missing))
+    without = tuple(
+        f"{each.name} is in the experiment and has no scores of the cross-validation: run the experiment again."
+        for each in listed
+        if each.name not in names.values()
+    )
+    return _Scored(results, names, data, tuple(test_sets), scores, (*_remarks(missing, labels), *without))
 
 
 @dataclass(frozen=True)
@@ -236,10 +271,10 @@ class _Listed:
     """An ensemble that the experiment lists."""
 
     name: str
-    members: tuple
+    members: tuple[Model, ...]
 
 
-def _listed(experiment: Experiment, models: Sequence) -> list[_Listed]:
+def _listed(experiment: Experiment, models: Sequence[Model]) -> list[_Listed]:
     if isinstance(experiment.ensembles, str):
         return []
     of_name = {model.name: model for model in models}
@@ -250,13 +285,16 @@ def _listed(experiment: Experiment, models: Sequence) -> list[_Listed]:
     ]
 
 
-def _of_experiment(results: Results, identifiers: set[str], experiment: Experiment) -> Results:
+def _of_experiment(results: Results, experiment: Experiment, dataset: int) -> Results:
     """The models and ensembles that the experiment is about; the folder may hold others."""
+    identifiers = {model.identifier for model in experiment.models_of(dataset)}
     models = tuple(model for model in results.models if model.identifier in identifiers)
+    listed = [{m.identifier for m in each.members} for each in _listed(experiment, experiment.models_of(dataset))]
     ensembles = tuple(
         each
         for each in results.ensembles
-        if set(each.members) <= identifiers and set(each.folds) == set(experiment.folds)
+        if set(each.folds) == set(experiment.folds)
+        and (set(each.members) in listed or (experiment.ensembles == "pairs" and set(each.members) <= identifiers))
     )
     if not models:
         raise ComparisonError(
@@ -264,7 +302,20 @@ def _of_experiment(results: Results, identifiers: set[str], experiment: Experime
             "Run it first: nnunet-transformers compare run. Nothing was written.",
             "NOTHING_VALIDATED",
         )
-    return replace(results, models=models, ensembles=ensembles if experiment.ensembles != "none" else ())
+    without = tuple(sorted(identifiers - {model.identifier for model in models}))
+    return replace(results, models=models, ensembles=ensembles, not_validated=without)
+
+
+def _named(results: Results, name: str) -> TrainedModel:
+    """The one model of this trainer or this identifier."""
+    models = _shown(results, [name]).models
+    if len(models) > 1:
+        raise ComparisonError(
+            f"{name} names {len(models)} models of {results.folder}: {', '.join(m.identifier for m in models)}",
+            "Give one of these as the baseline. Nothing was written.",
+            "AMBIGUOUS_BASELINE",
+        )
+    return models[0]
 
 
 def _shown(results: Results, trainers: Sequence[str]) -> Results:
@@ -277,10 +328,11 @@ def _shown(results: Results, trainers: Sequence[str]) -> Results:
             f"There are: {', '.join(model.identifier for model in results.models)}. Nothing was written.",
             "UNKNOWN_TRAINER",
         )
-    asked = {m.identifier: m for name in trainers for m in results.models if name in (m.trainer, m.identifier)}
-    models, kept = tuple(asked.values()), set(asked)
+    models = tuple(model for model in results.models if {model.trainer, model.identifier} & set(trainers))
+    kept = {model.identifier for model in models}
     ensembles = tuple(each for each in results.ensembles if set(each.members) <= kept)
-    return replace(results, models=models, ensembles=ensembles)
+    without = tuple(name for name in results.not_validated if {name, name.split("__")[0]} & set(trainers))
+    return replace(results, models=models, ensembles=ensembles, not_validated=without)
 
 
 def _entries(results: Results) -> list:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,10 @@ def add_commands(commands: argparse._SubParsersAction, add: AddCommand) -> None:
     group.add_argument("--dataset", type=int, metavar="ID", help="report what nnUNet_results has of this dataset")
     group.add_argument("--trainers", nargs="+", default=[], metavar="NAME", help="those to show (default: all)")
     group.add_argument("--baseline", default="", metavar="NAME", help="compare with this one (default: nnU-Net's own)")
-    group.add_argument("--output", type=Path, default=Path("report"), metavar="DIR", help="folder of the report")
+    group.add_argument(
+        "--lesion-labels", type=int, nargs="+", default=[], metavar="N", help="those that are lesion, of several labels"
+    )
+    group.add_argument("--output", type=Path, metavar="DIR", help="folder of the report of --dataset (default: report)")
     parser.add_argument("--jobs", type=int, default=_JOBS, metavar="N", help="cases scored at a time")
 
 
@@ -70,10 +74,10 @@ def _run(arguments: argparse.Namespace) -> int:
     """1 where a step failed: what can be done without it is done."""
     from nnunet_transformers.comparison.compare import report
     from nnunet_transformers.comparison.errors import ComparisonError
-    from nnunet_transformers.comparison.experiment import Slurm, parse_experiment
+    from nnunet_transformers.comparison.experiment import Slurm, read_experiment
     from nnunet_transformers.comparison.run_local import run
 
-    experiment = parse_experiment(arguments.experiment)
+    experiment = read_experiment(arguments.experiment)
     if isinstance(experiment.where, Slurm) or arguments.scripts:
         return _on_slurm(arguments, experiment)
     outcome = run(experiment)
@@ -90,9 +94,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
     from nnunet_transformers.comparison.compare import report_step
+    from nnunet_transformers.comparison.errors import writing_to
     from nnunet_transformers.comparison.experiment import Experiment, Slurm
     from nnunet_transformers.comparison.slurm import submit
-    from nnunet_transformers.comparison.slurm_scripts import print_scripts
+    from nnunet_transformers.comparison.slurm_scripts import SUBMIT, print_scripts
     from nnunet_transformers.comparison.steps import steps
 
     assert isinstance(experiment, Experiment)
@@ -102,10 +107,11 @@ def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
     everything.append(report_step(experiment, everything))
     if arguments.scripts:
         scripts = print_scripts(everything, settings, environment=folders.environment())
-        arguments.scripts.mkdir(parents=True, exist_ok=True)
-        for name, text in scripts.items():
-            (arguments.scripts / name).write_text(text)
-        print(f"sh {arguments.scripts / 'submit.sh'}" if scripts else "Nothing is left to do.")
+        with writing_to(arguments.scripts):
+            arguments.scripts.mkdir(parents=True, exist_ok=True)
+            for name, text in scripts.items():
+                (arguments.scripts / name).write_text(text)
+        print(f"bash {shlex.quote(str(arguments.scripts / SUBMIT))}" if scripts else "Nothing is left to do.")
         return 0
     submitted = submit(everything, settings, experiment.output, environment=folders.environment())
     for name, queued in submitted.items():
@@ -138,16 +144,33 @@ def _report(arguments: argparse.Namespace) -> int:
     from nnunet_transformers.comparison.experiment import read_experiment
 
     if (arguments.experiment is None) == (arguments.dataset is None):
-        raise ComparisonError("what to report is not said", "Give an experiment file, or --dataset ID.", "BAD_OPTION")
+        raise ComparisonError(
+            "what to report is said twice" if arguments.experiment else "what to report is not said",
+            "Give an experiment file or --dataset ID, one of the two.",
+            "BAD_OPTION",
+        )
+    of_results = {
+        "--trainers": arguments.trainers,
+        "--baseline": arguments.baseline,
+        "--lesion-labels": arguments.lesion_labels,
+        "--output": arguments.output,
+    }
+    if arguments.experiment and (given := [option for option, value in of_results.items() if value]):
+        raise ComparisonError(
+            f"{' and '.join(given)} does not go with an experiment file, which says it",
+            f"Change {arguments.experiment}, or give --dataset ID instead of it. Nothing was written.",
+            "BAD_OPTION",
+        )
     if arguments.experiment:
         paths = report(read_experiment(arguments.experiment), arguments.jobs)
     else:
         paths = [
             report_of_results(
                 arguments.dataset,
-                arguments.output,
+                arguments.output or Path("report"),
                 trainers=arguments.trainers,
                 baseline=arguments.baseline,
+                lesion_labels=arguments.lesion_labels,
                 jobs=arguments.jobs,
             )
         ]

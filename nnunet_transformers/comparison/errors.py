@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class ComparisonError(Exception):
     """A comparison cannot go on; the text says what is wrong, where, and what to do.
@@ -15,3 +19,16 @@ class ComparisonError(Exception):
     def __init__(self, problem: str, remedy: str, code: str) -> None:
         super().__init__(f"{problem}\n{remedy} [{code}]")
         self.code = code
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """What the system says when a file or folder cannot be written, as an error for users."""
+    try:
+        yield
+    except OSError as error:
+        raise ComparisonError(
+            f"cannot be written: {error.filename or path} ({error.strerror})",
+            "Give another place, or make room or get the right to write there, and run it again.",
+            "CANNOT_WRITE",
+        ) from error

@@ -14,6 +14,7 @@ where: {local: {gpus: 2}}
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -22,21 +23,24 @@ from pathlib import Path
 from typing import Literal
 
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.yaml_fields import Value, nearest, read_yaml
+from nnunet_transformers.comparison.yaml_fields import Problems, Value, nearest, read_yaml
 
 FULLRES, LOWRES, CASCADE = "3d_fullres", "3d_lowres", "3d_cascade_fullres"  # names of nnU-Net's planner
 FOLDER_VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed", "results": "nnUNet_results"}
 
 _FIELDS = (
-    *("name", "dataset", "datasets", "trainers", "folds", "epochs", "baseline", "ensembles", "test_sets", "metrics"),
-    *("equivalence_margin", "where", "folders", "output"),
+    *("name", "dataset", "datasets", "trainers", "folds", "epochs", "baseline", "ensembles", "test_sets"),
+    *("lesion_labels", "metrics", "equivalence_margin", "where", "folders", "output"),
 )
+_DATASET_FIELDS = ("id", "test_sets")
+_TEST_SET_FIELDS = ("name", "images", "references")
 _TRAINER_FIELDS = (
     *("trainer", "name", "dataset", "plans", "configuration", "planner", "target_spacing", "plans_from"),
     "pretrained_weights",
 )
 _LOCAL_FIELDS = ("device", "gpus", "at_once")
 _SLURM_FIELDS = ("partition", "account", "gpus_per_task", "cpus", "memory_gb", "hours", "extra", "setup")
+_NOT_KNOWN = 0  # the id of a dataset that the file does not tell rightly
 _DEFAULT_MARGIN = {"dice": 0.02}
 
 
@@ -147,6 +151,7 @@ class Experiment:
         folds: of nnU-Net's cross-validation.
         baseline: name of the model the others are compared with.
         ensembles: "pairs" is every pair, as nnU-Net does; "none"; or names of the members of each.
+        lesion_labels: those that are lesion, where a dataset has several; empty where each has one.
         metrics: names; empty for all.
         equivalence_margin: by metric, in its unit: what is too small to matter.
         folders: those of nnU-Net's three folders that the file names.
@@ -160,6 +165,7 @@ class Experiment:
     folds: tuple[int, ...]
     baseline: str
     ensembles: Literal["pairs", "none"] | tuple[tuple[str, ...], ...]
+    lesion_labels: tuple[int, ...]
     metrics: tuple[str, ...]
     equivalence_margin: dict[str, float]
     where: Local | Slurm
@@ -197,8 +203,8 @@ def read_experiment(path: Path) -> Experiment:
     """
     from nnunet_transformers.comparison.experiment_check import check_experiment
 
-    experiment, fields, entries = _parse(path)
-    check_experiment(experiment, fields, entries)
+    experiment, fields, entries, problems = _parse(path)
+    check_experiment(experiment, fields, entries, problems)
     return experiment
 
 
@@ -208,10 +214,12 @@ def parse_experiment(path: Path) -> Experiment:
     Raises:
         ComparisonError: with the line and the field of everything that is wrong in the file itself.
     """
-    return _parse(path)[0]
+    experiment, _, _, problems = _parse(path)
+    problems.raise_if_any()
+    return experiment
 
 
-def _parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, Model]]]:
+def _parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, Model]], Problems]:
     path = Path(path).resolve()
     root = read_yaml(path)
     fields = root.mapping(_FIELDS, required=("trainers",))
@@ -233,20 +241,20 @@ def _parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, 
         folds=_folds(fields["folds"]) if "folds" in fields else tuple(range(5)),
         baseline=_model_name(fields["baseline"], names) if "baseline" in fields else next(iter(names), ""),
         ensembles=_ensembles(fields["ensembles"], names) if "ensembles" in fields else "pairs",
+        lesion_labels=_labels(fields["lesion_labels"]) if "lesion_labels" in fields else (),
         metrics=_metrics(fields["metrics"]) if "metrics" in fields else (),
         equivalence_margin=_margin(fields["equivalence_margin"]) if "equivalence_margin" in fields else _DEFAULT_MARGIN,
         where=_where(fields["where"]) if "where" in fields else Local(),
         folders=_folders(fields["folders"], base) if "folders" in fields else {},
         output=fields["output"].path(base) if "output" in fields else base / name,
     )
-    root.problems.raise_if_any()
-    return experiment, fields, entries
+    return experiment, fields, entries, root.problems
 
 
 def _datasets(root: Value, fields: dict[str, Value], base: Path) -> tuple[Dataset, ...]:
     if ("dataset" in fields) == ("datasets" in fields):
         root.problem("needs either dataset: ID or datasets: a list", "MISSING_FIELD")
-        return ()
+        return (Dataset(_NOT_KNOWN),)
     if "dataset" in fields:
         tests = _test_sets(fields["test_sets"], base) if "test_sets" in fields else ()
         return (Dataset(_dataset_id(fields["dataset"]), tests),)
@@ -256,9 +264,9 @@ def _datasets(root: Value, fields: dict[str, Value], base: Path) -> tuple[Datase
     def read(value: Value) -> Dataset:
         if not value.is_mapping:
             return Dataset(_dataset_id(value))
-        inside = value.mapping(("id", "test_sets"), required=("id",))
+        inside = value.mapping(_DATASET_FIELDS, required=("id",))
         tests = _test_sets(inside["test_sets"], base) if "test_sets" in inside else ()
-        return Dataset(_dataset_id(inside["id"]) if "id" in inside else 0, tests)
+        return Dataset(_dataset_id(inside["id"]) if "id" in inside else _NOT_KNOWN, tests)
 
     datasets = fields["datasets"].items(read)
     ids = [dataset.id for dataset in datasets]
@@ -270,15 +278,15 @@ def _datasets(root: Value, fields: dict[str, Value], base: Path) -> tuple[Datase
 def _dataset_id(value: Value) -> int:
     """201, or Dataset201_ATLAS, which says the same."""
     match = re.fullmatch(r"(?:Dataset)?(\d{1,3})(?:_.*)?", value.text())
-    if not match:
+    if not match or not int(match[1]):
         value.problem("must be the number of a dataset of nnU-Net, 1 to 999", "WRONG_TYPE")
-        return 0
+        return _NOT_KNOWN
     return int(match[1])
 
 
 def _test_sets(value: Value, base: Path) -> tuple[HeldOutSet, ...]:
     def read(each: Value) -> HeldOutSet:
-        inside = each.mapping(("name", "images", "references"), required=("name", "images"))
+        inside = each.mapping(_TEST_SET_FIELDS, required=("name", "images"))
         name = inside["name"].text() if "name" in inside else ""
         if name == "cross-validation":
             inside["name"].problem("is what the cross-validation is called; choose another name")
@@ -296,28 +304,16 @@ def _test_sets(value: Value, base: Path) -> tuple[HeldOutSet, ...]:
 
 def _models(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: Path) -> list[tuple[Value, Model]]:
     models: list[tuple[Value, Model]] = []
-    for entry, found in value.items(lambda each: (each, _entry(each, datasets, epochs, base))):
+    entries = value.items(lambda each: (each, _entry(each, datasets, epochs, base)))
+    for entry, found in entries:
+        conflicts: dict[str, str] = {}
         for model in found:
             for other_entry, other in models:
-                if other.dataset != model.dataset:
-                    continue
-                if other.identifier == model.identifier:
-                    entry.problem(
-                        f"the same trainer, plans and configuration as on line {other_entry.line}: nnU-Net would "
-                        f"write both into {model.identifier}",
-                        "SAME_MODEL",
-                    )
-                elif other.plans == model.plans and _how_planned(other) != _how_planned(model):
-                    entry.problem(
-                        f"makes the plans {model.plans} in another way than line {other_entry.line}: give them "
-                        "another name, or the same planner, target_spacing and plans_from",
-                        "SAME_PLANS",
-                    )
-                elif other.name == model.name:
-                    entry.problem(
-                        f"is called {model.name} as the one on line {other_entry.line}: give it a name", "SAME_NAME"
-                    )
+                if conflict := _conflict(model, other, other_entry.line):
+                    conflicts.setdefault(*conflict)
             models.append((entry, model))
+        for code, sentence in conflicts.items():
+            entry.problem(sentence, code)
     for entry, model in models:
         if model.configuration == CASCADE and not any(model.goes_on_from(other) for _, other in models):
             entry.problem(
@@ -325,9 +321,28 @@ def _models(value: Value, datasets: Sequence[Dataset], epochs: int | None, base:
                 f"configuration: {LOWRES} too",
                 "MISSING_FIELD",
             )
-    if not models and not value.problems.found:
+    if value.is_list and not entries:
         value.problem("is empty: there is nothing to compare", "WRONG_TYPE")
     return models
+
+
+def _conflict(model: Model, other: Model, line: int) -> tuple[str, str] | None:
+    """Code and sentence of what keeps a model from being beside one of an earlier line."""
+    if other.dataset != model.dataset:
+        return None
+    if other.identifier == model.identifier:
+        return "SAME_MODEL", (
+            f"the same trainer, plans and configuration as on line {line}: nnU-Net would write both into "
+            f"{model.identifier}"
+        )
+    if other.plans == model.plans and _how_planned(other) != _how_planned(model):
+        return "SAME_PLANS", (
+            f"makes the plans {model.plans} in another way than line {line}: give them another name, or the same "
+            "planner, target_spacing and plans_from"
+        )
+    if other.name == model.name:
+        return "SAME_NAME", f"is called {model.name} as the one on line {line}: give it a name"
+    return None
 
 
 def _entry(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: Path) -> list[Model]:
@@ -335,10 +350,9 @@ def _entry(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: 
     inside: dict[str, Value] = {"trainer": value}
     if value.is_mapping:
         inside = value.mapping(_TRAINER_FIELDS, required=("trainer",))
-    if "trainer" not in inside:
-        return []
-    trainer = inside["trainer"].text()
-    texts = {name: inside[name].text() for name in ("plans", "configuration", "planner") if name in inside}
+    trainer = inside["trainer"].text() if "trainer" in inside else ""
+    given = {name: inside[name].text() for name in ("plans", "configuration", "planner") if name in inside}
+    texts = {name: text for name, text in given.items() if text}
     for name, text in [("trainer", trainer), *texts.items()]:
         if "__" in text or not re.fullmatch(r"\w*", text):
             inside[name].problem("may have letters, digits and single _ only: nnU-Net splits names of folders at __")
@@ -354,6 +368,8 @@ def _entry(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: 
         inside["target_spacing"].problem("goes with nnU-Net's default planner only")
     if plans_from is not None and (spacing or "planner" in texts):
         inside["plans_from"].problem("takes over finished plans: planner and target_spacing do not go with it")
+    if not trainer:
+        return []
     return [
         Model(
             name=inside["name"].text() if "name" in inside else trainer,
@@ -407,6 +423,13 @@ def _ensembles(value: Value, names: Sequence[str]) -> Literal["pairs", "none"] |
     return value.items(read)
 
 
+def _labels(value: Value) -> tuple[int, ...]:
+    labels = value.items(lambda each: each.integer(1))
+    if value.is_list and not labels:
+        value.problem("is empty: no label is lesion", "WRONG_TYPE")
+    return labels
+
+
 def _metrics(value: Value) -> tuple[str, ...]:
     return value.items(_metric)
 
@@ -419,12 +442,11 @@ def _metric(value: Value) -> str:
 
 def _margin(value: Value) -> dict[str, float]:
     """A number is meant for Dice."""
-    if not value.is_mapping:
-        return {"dice": value.number()}
     from nnunet_transformers.comparison.metrics.definitions import METRICS
 
-    margins: dict[str, Value] = value.mapping(tuple(METRICS))
-    return {name: margin.number() for name, margin in margins.items()}
+    margins: dict[str, Value] = value.mapping(tuple(METRICS)) if value.is_mapping else {"dice": value}
+    # Scores without a unit lie between 0 and 1: within such a margin any two models are equivalent.
+    return {name: margin.number(math.inf if METRICS[name].unit else 1) for name, margin in margins.items()}
 
 
 def _where(value: Value) -> Local | Slurm:

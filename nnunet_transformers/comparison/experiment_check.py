@@ -9,35 +9,47 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment import CASCADE, LOWRES, Experiment, Folders, HeldOutSet, Model
+from nnunet_transformers.comparison.metrics.labels import dataset_labels
 from nnunet_transformers.comparison.state import cases_in, dataset_folder, load_json
-from nnunet_transformers.comparison.yaml_fields import Value, nearest
+from nnunet_transformers.comparison.yaml_fields import Problems, Value, nearest
 
 _PLANNERS = {f"nnUNetResEncUNet{size}Plans": f"nnUNetPlannerResEnc{size}" for size in ("M", "L", "XL")}
 _DEFAULT_FOLDS = 5  # of nnU-Net, where there is no splits_final.json
 
 
 def check_experiment(
-    experiment: Experiment, fields: Mapping[str, Value], entries: Sequence[tuple[Value, Model]]
+    experiment: Experiment, fields: Mapping[str, Value], entries: Sequence[tuple[Value, Model]], problems: Problems
 ) -> None:
     """Look up everything an experiment names.
 
     Args:
         fields: the file's.
         entries: each model with the item of `trainers` it comes from.
+        problems: those found while the file was read.
 
     Raises:
-        ComparisonError: with the line of everything that is not there, or nnU-Net's folders are not known.
+        ComparisonError: with the line of these and of everything that is not there; or nnU-Net's folders are not known.
     """
-    folders = experiment.nnunet_folders()
-    _check_datasets(experiment, fields, folders)
     for value, model in entries:
         _check_trainer(value, model)
-        _check_planner(value, model, folders)
+        if model.planner and _find_planner(model.planner) is None:
+            value.problem(f"nnU-Net finds no planner {model.planner}", "UNKNOWN_PLANNER")
         if model.pretrained_weights and not model.pretrained_weights.is_file():
             value.problem(f"there is no file with these pretrained_weights: {model.pretrained_weights}", "NO_FILE")
-    for value in fields.values():
-        value.problems.raise_if_any()
+    try:
+        folders = experiment.nnunet_folders()
+    except ComparisonError:
+        problems.raise_if_any()
+        raise
+    if "raw" in experiment.folders and not folders.raw.is_dir():
+        fields["folders"].problem(f"raw: there is no folder {folders.raw}", "NO_FILE")
+    _check_datasets(experiment, fields, folders)
+    for value, model in entries:
+        if model.dataset:
+            _check_plans(value, model, folders)
+    problems.raise_if_any()
 
 
 def find_trainer(name: str) -> type | None:
@@ -65,8 +77,10 @@ def _find_planner(name: str) -> type | None:
 
 
 def _check_datasets(experiment: Experiment, fields: Mapping[str, Value], folders: Folders) -> None:
-    field = fields.get("dataset") or fields["datasets"]
     for dataset in experiment.datasets:
+        if not dataset.id:
+            continue
+        field = fields.get("dataset") or fields["datasets"]
         raw = dataset_folder(folders.raw, dataset.id)
         preprocessed = dataset_folder(folders.preprocessed, dataset.id)
         if raw is None and preprocessed is None:
@@ -76,8 +90,20 @@ def _check_datasets(experiment: Experiment, fields: Mapping[str, Value], folders
                 "NO_DATASET",
             )
         _check_folds(experiment, fields, dataset.id, [preprocessed, raw])
+        _check_labels(experiment, fields.get("lesion_labels") or field, dataset.id, [raw, preprocessed])
         for test in dataset.test_sets:
             _check_test_set(fields.get("test_sets") or field, test)
+
+
+def _check_labels(experiment: Experiment, field: Value, dataset: int, places: Sequence[Path | None]) -> None:
+    descriptions = (load_json(path / "dataset.json") for path in places if path)
+    description = next((found for found in descriptions if isinstance(found, dict) and "labels" in found), None)
+    if description is None:
+        return
+    try:
+        dataset_labels(description, experiment.lesion_labels)
+    except ValueError as error:
+        field.problem(f"dataset {dataset}: {error}", "LESION_LABELS")
 
 
 def _check_test_set(field: Value, test: HeldOutSet) -> None:
@@ -96,7 +122,7 @@ def _check_folds(
     splits = next((s for path in split_files if isinstance(s := load_json(path), list)), None)
     number = len(splits) if splits else _DEFAULT_FOLDS
     cascades = [m.name for m in experiment.models_of(dataset) if m.configuration == CASCADE]
-    if cascades and set(experiment.folds) != set(range(number)):
+    if cascades and experiment.folds and set(experiment.folds) != set(range(number)):
         field = fields.get("folds") or next(iter(fields.values()))
         field.problem(
             f"{cascades[0]} is a cascade: it trains on the predictions of all {number} folds of {LOWRES}, so all are "
@@ -136,14 +162,19 @@ def _trainer_names() -> list[str]:
     return [*(entry.trainer for entry in registry()), *(peer.trainer for peer in PEERS)]
 
 
-def _check_planner(value: Value, model: Model, folders: Folders) -> None:
-    if model.planner:
-        if _find_planner(model.planner) is None:
-            value.problem(f"nnU-Net finds no planner {model.planner}", "UNKNOWN_PLANNER")
-        return
-    made_here = model.plans == "nnUNetPlans" or model.target_spacing or model.plans_from is not None
+def _check_plans(value: Value, model: Model, folders: Folders) -> None:
     preprocessed = dataset_folder(folders.preprocessed, model.dataset)
-    if not made_here and not (preprocessed and (preprocessed / f"{model.plans}.json").is_file()):
+    plans = load_json(preprocessed / f"{model.plans}.json") if preprocessed else None
+    if isinstance(plans, dict):
+        if model.configuration not in plans["configurations"]:
+            value.problem(
+                f"{model.plans}.json of dataset {model.dataset} has no configuration {model.configuration}; it has "
+                f"{', '.join(plans['configurations'])}",
+                "UNKNOWN_CONFIGURATION",
+            )
+        return
+    made = model.plans == "nnUNetPlans" or model.planner or model.target_spacing or model.plans_from is not None
+    if not made:
         planner = f": add planner: {_PLANNERS[model.plans]}" if model.plans in _PLANNERS else ""
         value.problem(
             f"no file {model.plans}.json in dataset {model.dataset}'s preprocessed folder, and no planner that "

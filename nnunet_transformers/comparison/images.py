@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from isal import igzip
+from isal.igzip_lib import IsalError
 
 from nnunet_transformers.comparison.results import read_json
 
@@ -53,9 +55,52 @@ class DataFolders:
         return path if path and path.is_file() else None
 
 
+class UnreadableImageError(Exception):
+    """Which image cannot be read, and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} ({reason})")
+
+
+def read_image(path: Path) -> sitk.Image:
+    """An image in any format SimpleITK reads.
+
+    Raises:
+        UnreadableImageError: it is no image, or a damaged one. ITK refuses other formats that were cut off, but takes
+            the voxels that are not there in a NIfTI file for background.
+    """
+    try:
+        n_bytes = _content_size(path)
+        image = sitk.ReadImage(str(path))
+    except EOFError:
+        raise UnreadableImageError(path, "its gzip data end too early") from None
+    except (OSError, IsalError, RuntimeError) as error:  # type: ignore[misc]  # its stub calls the class an instance
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UnreadableImageError(path, lines[-1] if lines else "no reason given") from error
+    if path.name.endswith((".nii", ".nii.gz")) and image.HasMetaDataKey("vox_offset"):
+        per_voxel = int(image.GetMetaData("bitpix")) // 8
+        expected = int(float(image.GetMetaData("vox_offset"))) + image.GetNumberOfPixels() * per_voxel
+        if n_bytes < expected:
+            raise UnreadableImageError(path, f"{n_bytes} bytes of {expected}")
+    return image
+
+
+def _content_size(path: Path) -> int:
+    """Bytes of a file, decompressed where it is gzip: to its end, which checks the CRC and length of every member."""
+    if path.suffix != ".gz":
+        return path.stat().st_size
+    buffer = bytearray(1 << 20)
+    with igzip.open(path) as file:
+        return sum(iter(lambda: file.readinto(buffer), 0))
+
+
 def read_volume(path: Path) -> tuple[np.ndarray, tuple[float, ...]] | None:
-    """Voxels (z, y, x) in LPS and their spacing in mm in the same order; None for an image that is not 3D."""
-    image = sitk.ReadImage(str(path))
+    """Voxels (z, y, x) in LPS and their spacing in mm in the same order; None for an image that is not 3D.
+
+    Raises:
+        UnreadableImageError: see `read_image`.
+    """
+    image = read_image(path)
     if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
         return None
     image = sitk.DICOMOrient(image, "LPS")

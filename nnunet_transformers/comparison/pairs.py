@@ -84,7 +84,11 @@ def validation_pairs(
 
 
 def recorded_scores(entries: Sequence[Model | Ensemble], names: Mapping[str, str], people: People) -> pd.DataFrame:
-    """nnU-Net's own Dice from its summaries, for results whose segmentations are not there; volumes are not known."""
+    """nnU-Net's own Dice from its summaries, for results whose segmentations are not there; volumes are not known.
+
+    Where both masks are empty nnU-Net leaves it undefined; here it is 1, as in the scores of segmentations: else the
+    cases a model got right would be missing from its mean and not from that of a model with a false lesion there.
+    """
     rows = [
         {
             "model": names[entry.identifier],
@@ -95,7 +99,7 @@ def recorded_scores(entries: Sequence[Model | Ensemble], names: Mapping[str, str
             "site": people.site(row["case"]),
             "reference_ml": float("nan"),
             "metric": "dice",
-            "value": row["dice"],
+            "value": 1.0 if row["reference_voxels"] == row["predicted_voxels"] == 0 else row["dice"],
         }
         for entry, row, fold in _cases(entries)
     ]

@@ -40,6 +40,7 @@ class Model:
         missing_folds: folds without a validation.
         notes: what a reader has to know about these scores, as sentences.
         doubled: cases that were validated in two folds.
+        newer_folds: those validated after the scores were last merged, which ensembles and a selection were made from.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class Model:
     missing_folds: tuple[int, ...]
     notes: tuple[str, ...]
     doubled: tuple[str, ...] = ()
+    newer_folds: tuple[int, ...] = ()
 
     @property
     def identifier(self) -> str:
@@ -93,12 +95,18 @@ class Selection:
 
 @dataclass(frozen=True)
 class Results:
-    """The results folder of one dataset, the stock U-Net (the baseline) first among the models."""
+    """The results folder of one dataset, the stock U-Net (the baseline) first among the models.
+
+    `notes` are sentences a reader has to know about the ensembles and the selection; `not_validated` are identifiers
+    of models that no numbered fold of is validated.
+    """
 
     folder: Path
     models: tuple[Model, ...]
     ensembles: tuple[Ensemble, ...]
     selection: Selection | None
+    notes: tuple[str, ...] = ()
+    not_validated: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> str:
@@ -130,7 +138,7 @@ def read_results(folder: Path, splits: Path | None = None) -> Results:
             "Give the folder DatasetNNN_Name inside nnUNet_results. Nothing was written.",
             "NO_RESULTS_FOLDER",
         )
-    expected = range(len(read_json(splits))) if splits and splits.is_file() else _FOLDS
+    expected = range(len(read_splits(splits))) if splits and splits.is_file() else _FOLDS
     candidates = sorted(path for path in folder.iterdir() if path.is_dir() and len(path.name.split("__")) == 3)
     models = [model for path in candidates if (model := _read_model(path, expected))]
     if not models:
@@ -141,10 +149,19 @@ def read_results(folder: Path, splits: Path | None = None) -> Results:
             f"for FOLD in {' '.join(map(str, expected))}. Nothing was written.",
             "NO_RESULTS",
         )
-    models.sort(key=lambda model: (not re.fullmatch(r"nnUNetTrainer(_\w+)?", model.trainer), model.identifier))
+    models.sort(key=_place)
     ensembles = [e for path in sorted(folder.glob("ensembles/ensemble___*")) if (e := _read_ensemble(path))]
     models, ensembles = _without_doubled(models, ensembles)
-    return Results(folder, tuple(models), tuple(ensembles), _read_selection(folder))
+    selection = _read_selection(folder)
+    ensembles, notes = _without_outdated(models, ensembles, selection)
+    without = sorted({path.name for path in candidates} - {model.identifier for model in models})
+    return Results(folder, tuple(models), tuple(ensembles), selection, tuple(notes), tuple(without))
+
+
+def _place(model: Model) -> tuple[bool, bool, str]:
+    """The stock U-Net first, and of those at several configurations the one at full resolution."""
+    stock = re.fullmatch(r"nnUNetTrainer(_\w+)?", model.trainer)
+    return not stock, model.configuration != "3d_fullres", model.identifier
 
 
 def read_scores(summary: Path, label_names: dict[str, str], fold: int | None = None) -> pd.DataFrame:
@@ -208,6 +225,24 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_splits(path: Path) -> list[dict[str, list[str]]]:
+    """The folds of a splits_final.json.
+
+    Raises:
+        ComparisonError: it cannot be read, or is not as nnU-Net writes it.
+    """
+    folds = read_json(path)
+    if not isinstance(folds, list) or not all(
+        isinstance(fold, dict) and all(isinstance(fold.get(part), list) for part in ("train", "val")) for fold in folds
+    ):
+        raise ComparisonError(
+            f"not a list of folds with train and val, as nnU-Net writes it: {path}",
+            "Restore the file the folds were trained with. Nothing was written.",
+            "BAD_SPLITS",
+        )
+    return folds
+
+
 def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
     trainer, plans, configuration = folder.name.split("__")
     labels = read_label_names(folder / "dataset.json")
@@ -226,6 +261,7 @@ def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
         notes.append("fold_all is not shown: its validation cases were trained on.")
 
     merged_folder = _merged_folder(folder)
+    newer: list[int] = []
     if merged_folder:
         scores = read_scores(merged_folder / "summary.json", labels)
         folds = _folds_in_name(merged_folder.name)
@@ -245,7 +281,7 @@ def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
             return None
         scores, folds = pd.concat(per_fold.values(), ignore_index=True), tuple(per_fold)
     missing = tuple(fold for fold in expected if fold not in folds)
-    return Model(folder, trainer, plans, configuration, scores, missing, tuple(notes), tuple(doubled))
+    return Model(folder, trainer, plans, configuration, scores, missing, tuple(notes), tuple(doubled), tuple(newer))
 
 
 def _merged_folder(folder: Path) -> Path | None:
@@ -285,6 +321,38 @@ def _without_doubled(models: Sequence[Model], ensembles: Sequence[Ensemble]) -> 
         [replace(model, scores=left(model.scores)) for model in models],
         [replace(ensemble, scores=left(ensemble.scores)) for ensemble in ensembles],
     )
+
+
+def _without_outdated(
+    models: Sequence[Model], ensembles: Sequence[Ensemble], selection: Selection | None
+) -> tuple[list[Ensemble], list[str]]:
+    """Without ensembles of predictions that folds have no more; and notes on them and the selection."""
+    again = "Run nnUNetv2_find_best_configuration again."
+    newer = {
+        model.identifier: [model.folder / f"fold_{fold}" / "validation" / "summary.json" for fold in model.newer_folds]
+        for model in models
+        if model.newer_folds
+    }
+    current, notes = [], []
+    for ensemble in ensembles:
+        made = (ensemble.folder / "summary.json").stat().st_mtime
+        outdated = [
+            member
+            for member in ensemble.members
+            if any(summary.stat().st_mtime > made for summary in newer.get(member, []))
+        ]
+        if outdated:
+            notes.append(
+                f"The ensemble of {' and '.join(ensemble.members)} is not shown: it was made before the present "
+                f"validation of {' and '.join(outdated)}. {again}"
+            )
+        else:
+            current.append(ensemble)
+    if selection and (outdated := [name for name in selection.considered or selection.models if name in newer]):
+        notes.append(
+            f"nnU-Net's own selection is older than the present validation of {' and '.join(outdated)}. {again}"
+        )
+    return current, notes
 
 
 def _read_ensemble(folder: Path) -> Ensemble | None:

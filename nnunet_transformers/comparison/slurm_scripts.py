@@ -219,8 +219,9 @@ wait "$child"
 _SUBMIT = """\
 #!/bin/bash
 # @WHAT@.
-# A job starts when those it depends on have succeeded; if one fails, SLURM cancels what waits for it. Submit again when
-# the cause is mended: a finished training ends at once, one that was begun goes on.
+# A job starts when those it needs have succeeded; if one fails, SLURM cancels what needs it. The selection and the
+# report only wait for the others to end. Submit again when the cause is mended: a finished training ends at once, one
+# that was begun goes on.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"

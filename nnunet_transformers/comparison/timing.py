@@ -25,7 +25,7 @@ _VALIDATED = re.compile(_STAMP + r"Validation complete")
 
 @dataclass(frozen=True)
 class FoldTiming:
-    """Seconds per epoch (the last attempt at each), and seconds of the validation if it is in the log."""
+    """Seconds per epoch of the training that was kept, and seconds of its validation if it is in the log."""
 
     epochs: dict[int, float]
     validation: float | None
@@ -112,6 +112,8 @@ def read_fold_timing(folder: Path) -> FoldTiming:
         for line in log.read_text(errors="replace").splitlines():
             if match := _EPOCH.match(line):
                 epoch = int(match[2])
+                epochs = {k: seconds for k, seconds in epochs.items() if k < epoch}
+                validation = None
             elif (match := _EPOCH_TIME.match(line)) and epoch is not None:
                 epochs[epoch] = float(match[2])
             elif match := _TRAINED.match(line):

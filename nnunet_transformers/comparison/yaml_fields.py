@@ -33,12 +33,12 @@ class Problems:
         self.found.append((line, name, problem, code))
 
     def raise_if_any(self) -> None:
-        """Raise one ComparisonError that lists every problem in the order of the file."""
+        """Raise one ComparisonError that lists every problem once, in the order of the file."""
         if not self.found:
             return
         lines = [
             f"{self.path}, line {line}{f', {name}' * bool(name)}: {problem} [{code}]"
-            for line, name, problem, code in sorted(self.found, key=lambda each: each[0])
+            for line, name, problem, code in sorted(dict.fromkeys(self.found), key=lambda each: each[0])
         ]
         codes = {code for *_, code in self.found}
         raise ComparisonError(
@@ -124,15 +124,15 @@ class Value:
             return least
         return int(text)
 
-    def number(self) -> float:
+    def number(self, below: float = math.inf) -> float:
         """A finite number above 0."""
         text = self._scalar()
         try:
             number = float(text) if text is not None else math.nan
         except ValueError:
             number = math.nan
-        if not (math.isfinite(number) and number > 0):
-            self._wrong("a number above 0")
+        if not 0 < number < below:
+            self._wrong("a number above 0" + f" and below {below:g}" * math.isfinite(below))
             return 1.0
         return number
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from results_folder import DATASET, SWIN, UNET, write_model
+from results_folder import DATASET, SWIN, UNET, write_ensemble, write_model
 
 from nnunet_transformers.cli import main
 from nnunet_transformers.comparison.metrics.scores_table import read_scores
+from nnunet_transformers.comparison.steps import Step
 
 CASES = [f"sub-{number:02d}_ses-1" for number in range(10)]
 SHAPE = (14, 12, 10)
@@ -104,7 +105,32 @@ def test_without_segmentations_nnunets_own_dice_is_reported_and_the_reader_is_to
     scores = read_scores(output / "metrics.csv")
     assert set(scores["metric"]) == {"dice"}
     assert scores.groupby("model")["value"].mean()["nnUNetTrainer"] == pytest.approx(2 / 3)
-    assert "nnU-Net's own Dice" in (output / "report.md").read_text()
+    text = shown(output)
+    assert "20 segmentations are not where nnU-Net recorded them, such as /elsewhere/" in text
+    assert "nnU-Net's own Dice" in text
+
+
+def test_empty_masks_that_agree_are_a_dice_of_one_with_and_without_the_segmentations(folders: Path) -> None:
+    add_model(folders, UNET, 4)
+    add_model(folders, SWIN, 6)
+    empty, where = np.zeros(SHAPE, np.uint8), folders / "nnUNet_results" / DATASET
+    write(folders / "nnUNet_preprocessed" / DATASET / "gt_segmentations" / f"{CASES[0]}.nii.gz", empty)
+    for model, prediction in ((UNET, box(4)), (SWIN, empty)):
+        validation = where / model / "fold_0" / "validation"
+        write(validation / f"{CASES[0]}.nii.gz", prediction)
+        summary = json.loads((validation / "summary.json").read_text())
+        found = next(case for case in summary["metric_per_case"] if CASES[0] in case["prediction_file"])
+        predicted = int(prediction.sum())
+        found["metrics"]["1"] = {"Dice": 0.0 if predicted else float("nan"), "n_ref": 0, "n_pred": predicted}
+        (validation / "summary.json").write_text(json.dumps(summary))
+    means = []
+    for _ in range(2):
+        scores = read_scores(report(folders) / "metrics.csv")
+        means.append(scores[scores["metric"] == "dice"].groupby("model")["value"].mean().to_dict())
+        for path in where.glob("*/fold_*/validation/*.nii.gz"):
+            path.unlink()
+    assert means[0]["nnUNetTrainerSwinUNETR"] == pytest.approx((1 + 9 * 12 / 14) / 10)
+    assert means[1] == pytest.approx(means[0])
 
 
 def test_an_undefined_dice_and_an_empty_reference_are_reported(folders: Path) -> None:
@@ -186,3 +212,94 @@ def test_scores_are_a_long_table(folders: Path) -> None:
     table = pd.read_csv(report(folders) / "metrics.csv")
     assert list(table.columns) == ["model", "set", "fold", "case", "subject", "site", "reference_ml", "metric", "value"]
     assert len(table) == len(CASES) * table["metric"].nunique()
+
+
+def test_the_order_of_the_trainers_to_show_does_not_change_the_baseline(folders: Path) -> None:
+    add_model(folders, UNET, 4)
+    add_model(folders, SWIN, 6)
+    first = shown(report(folders))
+    again = shown(report(folders, "--trainers", SWIN.split("__")[0], UNET.split("__")[0]))
+    assert first[: first.index("## What was")] == again[: again.index("## What was")]
+    text = shown(report(folders, "--trainers", UNET.split("__")[0], "--baseline", SWIN.split("__")[0]))
+    assert "nnUNetTrainer segments worse than the baseline nnUNetTrainerSwinUNETR" in text.replace(
+        "the other model", "nnUNetTrainer"
+    )
+
+
+def test_a_baseline_that_names_two_models_and_a_place_that_cannot_be_written_are_refused(
+    folders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_model(folders, UNET, 4)
+    add_model(folders, UNET.replace("3d_fullres", "2d"), 6)
+    assert main(["compare", "report", "--dataset", "201", "--baseline", UNET.split("__")[0]]) == 2
+    assert "AMBIGUOUS_BASELINE" in capsys.readouterr().err
+    (folders / "file").touch()
+    assert main(["compare", "report", "--dataset", "201", "--output", str(folders / "file" / "report")]) == 2
+    assert "CANNOT_WRITE" in capsys.readouterr().err
+
+
+def test_options_beside_an_experiment_file_are_refused(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folders / "e.yaml"
+    path.write_text("dataset: 201\ntrainers: [nnUNetTrainer]\n")
+    assert main(["compare", "report", str(path), "--output", "here"]) == 2
+    assert "--output does not go with an experiment file" in capsys.readouterr().err
+    assert main(["compare", "report", str(path), "--dataset", "201"]) == 2
+    assert "said twice" in capsys.readouterr().err
+
+
+def test_ensembles_an_experiment_does_not_list_are_not_shown_and_one_it_lists_is_missed(folders: Path) -> None:
+    third = SWIN.replace("SwinUNETR", "UNETR")
+    for length, model in ((4, UNET), (6, SWIN), (5, third)):
+        add_model(folders, model, length)
+    ensemble = write_ensemble(folders / "nnUNet_results" / DATASET, (UNET, SWIN), dict.fromkeys(CASES, 0.8))
+    for case in CASES:
+        write(ensemble / f"{case}.nii.gz", box(5))
+    path = folders / "e.yaml"
+    trainers = "".join(
+        f"  - {{trainer: {model.split('__')[0]}, name: {n}}}\n" for model, n in ((UNET, "A"), (SWIN, "B"), (third, "C"))
+    )
+    head = f"dataset: 201\noutput: {folders / 'out'}\ntrainers:\n{trainers}"
+    path.write_text(f"{head}ensembles: [[C, A]]\n")
+    assert main(["compare", "report", str(path), "--jobs", "1"]) == 0
+    text = shown(folders / "out")
+    assert "ensemble of A + B" not in text
+    assert "ensemble of C + A is in the experiment and has no scores" in text
+    path.write_text(f"{head}ensembles: [[B, A]]\n")
+    assert main(["compare", "report", str(path), "--jobs", "1"]) == 0
+    assert "ensemble of B + A" in shown(folders / "out")
+
+
+def test_nothing_is_left_to_print_or_submit_of_a_finished_experiment(
+    folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnunet_transformers.comparison.steps.steps", lambda experiment, places: [finished])
+    finished = Step(name="all", command=("true",), log=folders / "log", is_done=lambda: True)
+    path = folders / "e.yaml"
+    path.write_text(f"dataset: 201\noutput: {folders / 'out'}\ntrainers: [nnUNetTrainer]\n")
+    finished.log.touch()
+    (folders / "out").mkdir()
+    (folders / "out" / "report.html").touch()
+    assert main(["compare", "run", str(path), "--print", str(folders / "a place")]) == 0
+    assert capsys.readouterr().out == "Nothing is left to do.\n"
+    (folders / "out" / "report.html").unlink()
+    assert main(["compare", "run", str(path), "--print", str(folders / "a place")]) == 0
+    assert capsys.readouterr().out == f"bash '{folders / 'a place' / 'submit.sh'}'\n"
+
+
+def test_of_several_labels_it_is_said_which_are_lesion(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for model, length in ((UNET, 4), (SWIN, 6)):
+        add_model(folders, model, length)
+        description = {"labels": {"background": 0, "core": 1, "rim": 2, "ignore": 3}}
+        (folders / "nnUNet_results" / DATASET / model / "dataset.json").write_text(json.dumps(description))
+    reference = box(8) * 2
+    reference[2:4][reference[2:4] > 0] = 1
+    reference[9][reference[9] > 0] = 3
+    for case in CASES:
+        write(folders / "nnUNet_preprocessed" / DATASET / "gt_segmentations" / f"{case}.nii.gz", reference)
+    assert main(["compare", "report", "--dataset", "201", "--output", str(folders / "report"), "--jobs", "1"]) == 2
+    assert "LESION_LABELS" in capsys.readouterr().err
+    output = report(folders, "--lesion-labels", 1, 2)
+    scores = read_scores(output / "metrics.csv")
+    means = scores[scores["metric"] == "dice"].groupby("model")["value"].mean()
+    assert means.to_dict() == pytest.approx({"nnUNetTrainer": 8 / 11, "nnUNetTrainerSwinUNETR": 12 / 13}, abs=1e-9)
+    assert "Voxels with the ignore label in the reference count nowhere." in shown(output)

@@ -117,7 +117,11 @@ LIST = "dataset: 7\ntrainers:\n  - A\n  - "
         (AB + "ensembles: [[A, C]]\n", 3, "ensembles[0][1]: C is not in the comparison"),
         (AB + "ensembles: [[A]]\n", 3, "at least two different members"),
         (A + "metrics: [dise]\n", 3, "metrics[0]: 'dise' is not one of"),
-        (A + "equivalence_margin: 0\n", 3, "equivalence_margin: must be a number above 0, not '0'"),
+        (A + "equivalence_margin: 0\n", 3, "equivalence_margin: must be a number above 0 and below 1, not '0'"),
+        (A + "equivalence_margin: 20\n", 3, "equivalence_margin: must be a number above 0 and below 1, not '20'"),
+        (A + "equivalence_margin: {nsd_1mm: 2}\n", 3, "nsd_1mm: must be a number above 0 and below 1, not '2'"),
+        (A + "lesion_labels: 1\n", 3, "lesion_labels: must be a list, not '1'"),
+        (A + "lesion_labels: [0]\n", 3, "lesion_labels[0]: must be a whole number of at least 1, not '0'"),
         (A + "where: {local: {device: tpu}}\n", 3, "'tpu' is not one of cuda, cpu, mps"),
         (A + "where: {local: {device: cpu, gpus: 1}}\n", 3, "is for device cuda, not cpu"),
         (A + "test_sets: [{name: cross-validation, images: x}]\n", 3, "choose another name"),
@@ -137,6 +141,16 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
     lines = str(error).splitlines()
     assert [line.split("line ")[1][0] for line in lines[:-1]] == ["2", "4", "5"]
     assert error.code == "BAD_EXPERIMENT"
+
+
+def test_a_margin_in_millimetres_may_be_larger_than_one(tmp_path: Path) -> None:
+    experiment = parse_experiment(written(tmp_path, A + "equivalence_margin: {hd95_mm: 5}\n"))
+    assert experiment.equivalence_margin == {"hd95_mm": 5}
+
+
+def test_plans_that_several_others_make_in_another_way_are_told_once(tmp_path: Path) -> None:
+    text = "dataset: 7\ntrainers:\n  - A\n  - B\n  - C\n  - {trainer: D, planner: Q}\n"
+    assert str(wrong(tmp_path, text)).count("SAME_PLANS") == 2  # the line and the code of the whole
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -201,6 +215,62 @@ def test_what_nnunet_does_not_find_is_named_all_at_once(data: Path) -> None:
     assert "line 6, trainers[1]: nnU-Net finds no planner nnUNetPlannerResEncQ" in told
     assert "add planner: nnUNetPlannerResEncM" in told
     assert "line 8, trainers[3]: there is no file with these pretrained_weights" in told
+
+
+def test_what_is_wrong_in_the_file_does_not_hide_what_nnunet_does_not_find(data: Path) -> None:
+    text = (
+        "dataset: 8\n"
+        "metrics: [dise]\n"
+        "trainers:\n"
+        "  - nnUNetTrainerSwinUNTR\n"
+        "  - {name: a}\n"
+        "  - {trainer: 5, configuration: []}\n"
+        "folders: {raw: nowhere}\n"
+    )
+    told = looked_up(data, text).splitlines()
+    assert [line.split(", line ")[1][0] for line in told[:-1]] == ["1", "2", "4", "5", "6", "6", "7"]
+    assert f"folders: raw: there is no folder {data / 'nowhere'}" in told[-2]
+
+
+def test_without_a_dataset_trainers_are_looked_up_all_the_same(data: Path) -> None:
+    told = looked_up(data, "trainers: [nnUNetTrainerSwinUNTR]\n")
+    assert "needs either dataset: ID or datasets: a list" in told
+    assert "did you mean nnUNetTrainerSwinUNETR?" in told
+
+
+def test_a_configuration_that_the_plans_do_not_have_is_named(data: Path) -> None:
+    preprocessed = data / "nnUNet_preprocessed" / "Dataset007_Lesions"
+    preprocessed.mkdir()
+    plans = {"configurations": {"2d": {}, "3d_fullres": {}}}
+    (preprocessed / "nnUNetPlans.json").write_text(json.dumps(plans))
+    told = looked_up(
+        data, "dataset: 7\nfolds: [0]\ntrainers:\n  - nnUNetTrainer\n  - {trainer: nnUNetTrainer, configuration: 4d}\n"
+    )
+    assert "line 5, trainers[1]: nnUNetPlans.json of dataset 7 has no configuration 4d; it has 2d, 3d_fullres" in told
+    assert "trainers[0]" not in told
+
+
+ONE = "dataset: 7\nfolds: [0]\ntrainers: [nnUNetTrainer]\n"
+
+
+@pytest.mark.parametrize(
+    ("labels", "chosen", "line", "expected"),
+    [
+        ({"lesion": 1, "core": 2}, "", 1, "several labels, lesion (1), core (2)"),
+        ({"whole": [1, 2], "core": 2}, "", 1, "several labels, whole (1, 2), core (2)"),
+        ({"lesion": 1, "core": 2}, "lesion_labels: [1, 3]\n", 4, "no label 3 among lesion (1), core (2)"),
+        ({"lesion": 1, "ignore": 2}, "lesion_labels: [2]\n", 4, "no label 2 among lesion (1)"),
+    ],
+)
+def test_before_anything_is_trained_it_must_be_said_which_of_several_labels_are_lesion(
+    data: Path, labels: dict[str, object], chosen: str, line: int, expected: str
+) -> None:
+    description = data / "nnUNet_raw" / "Dataset007_Lesions" / "dataset.json"
+    description.write_text(json.dumps({"labels": {"background": 0, **labels}}))
+    told = looked_up(data, ONE + chosen)
+    assert f"line {line}, " in told
+    assert f"dataset 7: {expected}" in told
+    assert "[LESION_LABELS]" in told
 
 
 def test_a_trainer_without_shorter_runs_is_said_to_have_none(data: Path) -> None:

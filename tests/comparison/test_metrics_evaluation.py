@@ -17,6 +17,7 @@ from nnunet_transformers.comparison.metrics import evaluation
 from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.evaluation import Pair, evaluate, update
+from nnunet_transformers.comparison.metrics.labels import Labels
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, read_scores
 
 SHAPE = (10, 12, 14)
@@ -148,8 +149,27 @@ def test_with_several_labels_it_must_be_said_which_are_lesion(pairs: list[Pair])
     with pytest.raises(ComparisonError, match="several labels, 1, 2") as error:
         evaluate(pairs[:1])
     assert error.value.code == "SEVERAL_LABELS"
-    assert value(evaluate(pairs[:1], lesion_labels=[1, 2]), "unet", "a", "dice") == pytest.approx(2 / 3)
-    assert value(evaluate(pairs[:1], lesion_labels=[1]), "unet", "a", "dice") == 0
+    assert value(evaluate(pairs[:1], labels=Labels((1, 2))), "unet", "a", "dice") == pytest.approx(2 / 3)
+    assert value(evaluate(pairs[:1], labels=Labels((1,))), "unet", "a", "dice") == 0
+
+
+def test_voxels_the_reference_says_to_ignore_count_nowhere(pairs: list[Pair]) -> None:
+    lesion, unclear = mask(2, 3, 4), mask(5, 3, 4)
+    write_anisotropic(pairs[0].reference, lesion + 2 * unclear)
+    write_anisotropic(pairs[0].prediction, lesion + unclear)
+    scores = evaluate(pairs[:1], labels=Labels(ignore=2))
+    told = {metric: value(scores, "unet", "a", metric) for metric in ("dice", "hd95_mm", "volume_difference_ml")}
+    assert told == {"dice": 1, "hd95_mm": 0, "volume_difference_ml": 0}
+
+
+def test_where_the_table_cannot_be_written_nothing_is_scored(
+    pairs: list[Pair], tmp_path: Path, computed: list[str]
+) -> None:
+    (tmp_path / "file").write_text("someone's")
+    with pytest.raises(ComparisonError, match="cannot be written") as error:
+        update(tmp_path / "file" / "scores.csv", pairs)
+    assert error.value.code == "CANNOT_WRITE"
+    assert computed == []
 
 
 @pytest.mark.parametrize("number", [0.5, np.nan, np.inf])
@@ -178,9 +198,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     measure = evaluation._measure
 
-    def recording(pair: Pair, lesion_labels: tuple[int, ...]) -> object:
+    def recording(pair: Pair, labels: Labels) -> object:
         done.append(f"{pair.model} {pair.case}")
-        return measure(pair, lesion_labels)
+        return measure(pair, labels)
 
     monkeypatch.setattr(evaluation, "_measure", recording)
     return done
@@ -212,7 +232,7 @@ def test_a_second_update_computes_only_what_is_new_or_changed(
 
 def test_other_lesion_labels_are_computed_anew(pairs: list[Pair], tmp_path: Path, computed: list[str]) -> None:
     update(tmp_path / "scores.csv", pairs[:1])
-    update(tmp_path / "scores.csv", pairs[:1], lesion_labels=[2])
+    update(tmp_path / "scores.csv", pairs[:1], labels=Labels((2,)))
     assert computed == ["unet a", "unet a"]
 
 

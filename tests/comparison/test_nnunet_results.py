@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,25 @@ def test_a_broken_selection_is_named(results: Path) -> None:
 @pytest.mark.parametrize("name", ["sub-1_ses-1.nii.gz", "sub-1_ses-1.nii", "sub-1_ses-1.mha", "sub-1_ses-1.png"])
 def test_a_case_is_its_file_name_without_the_ending(name: str) -> None:
     assert case_name(name) == "sub-1_ses-1"
+
+
+def test_an_ensemble_of_older_predictions_is_left_out_and_the_selection_is_called_old(results: Path) -> None:
+    assert (read_results(results).notes, len(read_results(results).ensembles)) == ((), 1)
+    write_summary(results / SWIN / "fold_1" / "validation" / "summary.json", {"c": 0.9, "d": 0.9})
+    os.utime(results / SWIN / "fold_1" / "validation" / "summary.json", (2e9, 2e9))
+    read = read_results(results)
+    assert read.ensembles == ()
+    assert "was made before the present validation of" in read.notes[0]
+    assert "nnU-Net's own selection is older" in read.notes[1]
+
+
+def test_a_model_without_a_validated_fold_is_known(results: Path) -> None:
+    name = "nnUNetTrainerUNETR__nnUNetPlans__3d_fullres"
+    write_summary(results / name / "fold_all" / "validation" / "summary.json", {"a": 0.9})
+    assert read_results(results).not_validated == (name,)
+
+
+def test_of_two_stock_unets_the_one_at_full_resolution_is_the_baseline(empty: Path) -> None:
+    for configuration in ("2d", "3d_fullres", "3d_lowres"):
+        write_model(empty, f"nnUNetTrainer__nnUNetPlans__{configuration}", FOLDS)
+    assert read_results(empty).baseline.configuration == "3d_fullres"

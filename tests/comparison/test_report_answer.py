@@ -56,11 +56,34 @@ def test_the_p_value_is_wilcoxons_after_holm(tmp_path: Path) -> None:
 
 def test_noise_is_called_undecided(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    base = rng.uniform(0.3, 0.8, 15)
-    text = text_of(tmp_path, score_table({BASELINE: base, SWIN: base + rng.permutation(np.linspace(-0.2, 0.2, 15))}))
+    base = rng.uniform(0.3, 0.8, CASES)
+    other = base + rng.permutation(np.linspace(-0.2, 0.2, CASES))
+    text = text_of(tmp_path, score_table({BASELINE: base, SWIN: other}))
     assert text.startswith(f"It cannot be told whether {SWIN} segments better than the baseline {BASELINE}, by Dice.")
     assert "Undecided: no difference is shown, nor equivalence within 0.02." in text
     assert f"in no quarter by lesion size is a difference of {SWIN} shown" in text
+
+
+def test_quarters_with_too_few_subjects_for_any_p_value_to_be_small_are_not_called_undecided(tmp_path: Path) -> None:
+    base = np.linspace(0.3, 0.7, 24)
+    text = text_of(tmp_path, score_table({BASELINE: base, SWIN: base + 0.2}))
+    assert text.startswith(f"Yes: {SWIN} segments better")
+    assert "On which lesions: there are too few subjects in the quarters by lesion size for a test." in text
+
+
+def test_the_means_stand_beside_the_difference_only_where_they_are_over_the_same_cases(tmp_path: Path) -> None:
+    values = {model: list(own) for model, own in dice_values().items() if model != UNETR}
+    values[SWIN][3] = float("nan")
+    text = text_of(tmp_path, score_table(values))
+    assert text.startswith(f"Yes, on the cases both have: {SWIN} segments better")
+    assert f"on {CASES - 1} cases of {CASES - 1} subjects that both were scored on. On a case" in text
+
+
+def test_the_p_value_beside_equivalent_is_called_that_of_a_difference(tmp_path: Path) -> None:
+    base = np.linspace(0.3, 0.8, CASES)
+    text = text_of(tmp_path, score_table({BASELINE: base, SWIN: base + np.tile([0.001, -0.001], CASES // 2)}))
+    assert "equivalent to the baseline" in text
+    assert " of a difference) on 40 cases" in text
 
 
 def test_equal_models_are_called_equivalent_and_worse_ones_worse(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from report_example import (
     score_table,
     write_splits,
 )
+from results_folder import write_checkpoint
 
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.reporting import ReportInput, checks, write_report
@@ -45,7 +46,8 @@ def test_a_missing_fold_is_named_with_the_command_that_adds_it(tmp_path: Path, v
     scores = scores[~((scores["model"] == SWIN) & (scores["fold"] == 2))]
     text = not_shown(report_input(tmp_path, scores))
     assert f"{SWIN}: fold 2 has no validation, its cases are in no number of this model." in text
-    assert f"nnUNetv2_train 201 3d_fullres 2 -tr {SWIN} -p nnUNetPlans --npz" in text
+    command = f"nnUNetv2_train 201 3d_fullres 2 -tr {SWIN} -p nnUNetPlans --npz"
+    assert text.splitlines()[0].endswith(command)
 
 
 def test_a_case_in_two_folds_is_named_and_left_out_for_all_models(
@@ -178,3 +180,62 @@ def test_a_model_nnunet_did_not_select_among_is_named(tmp_path: Path, values: di
     assert f"postprocessing: none, it did not help. It was made without {SWIN}." in compared(unet)
     assert "made without" not in compared(unet, swin)
     assert "made without" not in compared()
+
+
+@pytest.mark.parametrize(("checkpoint", "option"), [("best", "--c"), ("latest", "--c"), ("final", "--val")])
+def test_the_command_for_a_missing_fold_keeps_what_is_trained(
+    tmp_path: Path, values: dict[str, list[float]], checkpoint: str, option: str
+) -> None:
+    scores = score_table(values)
+    given = report_input(tmp_path, scores[~((scores["model"] == SWIN) & (scores["fold"] == 2))])
+    fold = given.results.folder / f"{SWIN}__nnUNetPlans__3d_fullres" / "fold_2"
+    fold.mkdir()
+    write_checkpoint(fold / f"checkpoint_{checkpoint}.pth")
+    assert f"--npz {option}" in checks.missing_folds(given)[0]
+
+
+def test_segmentations_that_do_not_give_the_recorded_dice_are_named(
+    tmp_path: Path, values: dict[str, list[float]]
+) -> None:
+    given = report_input(tmp_path, score_table(values))
+    assert checks.recorded_dice(given) == []
+    changed = given.scores.copy()
+    changed.loc[(changed["model"] == SWIN) & (changed["case"] == "case07"), "value"] -= 0.01
+    (note,) = checks.recorded_dice(dataclasses.replace(given, scores=changed))
+    assert note.startswith(
+        f"{SWIN}: the segmentations of case07 do not give the Dice that is in nnU-Net's summary.json."
+    )
+
+
+def test_plans_of_one_name_and_different_content_are_named(tmp_path: Path, values: dict[str, list[float]]) -> None:
+    given = report_input(tmp_path, score_table(values))
+    assert checks.differing_plans(given) == []
+    path = given.results.folder / f"{SWIN}__nnUNetPlans__3d_fullres" / "plans.json"
+    plans = json.loads(path.read_text())
+    plans["configurations"]["3d_fullres"]["spacing"] = [3.0, 3.0, 3.0]
+    path.write_text(json.dumps(plans))
+    (note,) = checks.differing_plans(given)
+    assert f"{SWIN} and {BASELINE} have plans of one name, nnUNetPlans, but not the same: spacing of 3d_fullres" in note
+
+
+@pytest.mark.parametrize(("subjects", "said"), [(9, 1), (10, 0)])
+def test_intervals_over_few_subjects_are_not_to_be_relied_on(subjects: int, said: int) -> None:
+    scores = score_table({BASELINE: [0.5] * 20, SWIN: [0.6] * 20})
+    scores["subject"] = [f"sub-{int(case[4:]) % subjects}" for case in scores["case"]]
+    assert len(checks.few_subjects(scores)) == said
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', '[{"train": []}]', "[1]"])
+def test_splits_of_another_form_are_refused(tmp_path: Path, values: dict[str, list[float]], content: str) -> None:
+    given = report_input(tmp_path, score_table(values))
+    assert given.data.splits is not None
+    given.data.splits.write_text(content)
+    with pytest.raises(ComparisonError, match="BAD_SPLITS"):
+        checks.splits(given)
+
+
+def test_volumes_in_words_are_those_of_lesions(tmp_path: Path) -> None:
+    volumes = [0.0, 0.0, *np.linspace(0.5, 20, 38)]
+    scores = score_table({BASELINE: [0.5] * CASES, SWIN: [0.6] * CASES}, volumes=volumes)
+    blocks = next(s.blocks for s in report_sections(report_input(tmp_path, scores)) if s.anchor == "compared")
+    assert any(isinstance(block, Paragraph) and "; lesions of 0.50 to 20.0 ml" in block.text for block in blocks)

@@ -19,13 +19,15 @@ def test_values_are_read_by_epoch(tmp_path: Path) -> None:
     assert curve.pseudo_dice == pytest.approx({0: 0.0, 1: 0.05, 2: 0.1})
 
 
-def test_an_epoch_repeated_after_an_interruption_has_its_last_values(tmp_path: Path) -> None:
+def test_epochs_from_where_a_training_went_on_have_the_values_of_its_last_start(tmp_path: Path) -> None:
     write_log(tmp_path, epochs=4)
     again = "2026-02-01 10:00:00.000000: Epoch 3\n2026-02-01 10:00:01.000000: val_loss -0.9\n"
-    (tmp_path / "training_log_2026_2_1_10_00_00.txt").write_text(again)
+    (tmp_path / "training_log_2026_1_2_10_00_00.txt").write_text(again)
     curve = read_learning_curve(tmp_path)
     assert curve.validation_loss[3] == -0.9
-    assert curve.train_loss[3] == pytest.approx(-0.15)
+    assert list(curve.train_loss) == [0, 1, 2]
+    write_log(tmp_path, epochs=2, day=3)
+    assert list(read_learning_curve(tmp_path).validation_loss) == [0, 1]
 
 
 @pytest.mark.parametrize(

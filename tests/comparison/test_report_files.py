@@ -217,3 +217,10 @@ def test_an_overlay_keeps_the_proportions_of_the_patient(tmp_path: Path) -> None
     bright = np.abs(coronal - coronal.mean(axis=2, keepdims=True)).max(axis=2) > 60  # the yellow outline
     rows, columns = np.where(bright)
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), rel=0.06)
+
+
+def test_latex_tables_need_no_characters_but_those_of_latex(folder: Path) -> None:
+    tables = {path.name: path.read_text() for path in (folder / "tables").glob("*.tex")}
+    assert {"main.tex", "definitions.tex", "rank_tests.tex"} <= set(tables)
+    assert [name for name, text in tables.items() if not text.isascii()] == []
+    assert [name for name, text in tables.items() if "\\\\\n[" in text] == []

@@ -20,6 +20,7 @@ from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment import parse_experiment, read_experiment
 from nnunet_transformers.comparison.locks import holder
 from nnunet_transformers.comparison.run_local import run
+from nnunet_transformers.comparison.state import is_checkpoint
 from nnunet_transformers.comparison.status import State, status
 
 pytestmark = [
@@ -40,6 +41,15 @@ def until(condition: Callable[[], object], seconds: float = 240) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def stopped_between_checkpoints(pid: int, checkpoint: Path) -> bool:
+    """Stop a process, unless it is writing its checkpoint: killed then, it would have none to go on from."""
+    os.kill(pid, signal.SIGSTOP)
+    if is_checkpoint(checkpoint):
+        return True
+    os.kill(pid, signal.SIGCONT)
+    return False
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +75,7 @@ def test_nothing_is_lost_when_the_training_and_then_the_runner_are_killed(tmp_pa
 
     first = subprocess.Popen([sys.executable, "-c", RUNNER, str(path)], stderr=subprocess.PIPE, text=True)
     until(lambda: (fold / "checkpoint_best.pth").is_file())
+    until(lambda: stopped_between_checkpoints(training(), fold / "checkpoint_best.pth"))
     assert next(each for each in status(experiment) if each.fold == 0).state is State.RUNNING
     os.kill(training(), signal.SIGKILL)
     assert "failed (ended by signal SIGKILL)" in first.communicate()[1]
@@ -102,7 +113,8 @@ def test_a_cascade_is_trained_selected_and_predicts_after_its_first_stage(tmp_pa
     trainer = "nnUNetTrainer_1epochs_1iterations"
     path = tmp_path / "cascade.yaml"
     path.write_text(
-        f"dataset: 104\nfolds: [0, 1]\nensembles: none\ntest_sets: [{{name: new, images: images}}]\n"
+        f"dataset: 104\nlesion_labels: [1, 2]\nfolds: [0, 1]\nensembles: none\n"
+        f"test_sets: [{{name: new, images: images}}]\n"
         f"where: {{local: {{device: cpu}}}}\ntrainers:\n"
         f"  - {{trainer: {trainer}, name: low, configuration: 3d_lowres}}\n"
         f"  - {{trainer: {trainer}, name: both, configuration: 3d_cascade_fullres}}\n"

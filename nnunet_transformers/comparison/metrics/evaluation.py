@@ -21,9 +21,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from nnunet_transformers import __version__
-from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.errors import ComparisonError, writing_to
 from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.labels import ONE_LABEL, Labels
 from nnunet_transformers.comparison.metrics.masks import UnusableMasksError, read_masks
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, write_scores
 
@@ -60,12 +61,12 @@ class Pair:
         return self.model, self.set, self.case
 
 
-def evaluate(pairs: Sequence[Pair], jobs: int = 1, *, lesion_labels: Sequence[int] = ()) -> pd.DataFrame:
+def evaluate(pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels = ONE_LABEL) -> pd.DataFrame:
     """Compute every metric of every case.
 
     Args:
         jobs: processes; with more than one, a script needs `if __name__ == "__main__"`.
-        lesion_labels: see `masks.read_masks`.
+        labels: of the dataset, see `labels.read_labels`.
 
     Returns:
         The columns of `scores_table.COLUMNS`; cases in the order of `pairs`, metrics in that of `METRICS`.
@@ -74,11 +75,11 @@ def evaluate(pairs: Sequence[Pair], jobs: int = 1, *, lesion_labels: Sequence[in
         ComparisonError: cases cannot be compared, see `masks.read_masks`; or a model has a case twice in a set.
     """
     _refuse_case_twice(pairs)
-    measured = dict(_measured(pairs, jobs, lesion_labels, "Nothing was written."))
+    measured = dict(_measured(pairs, jobs, labels, "Nothing was written."))
     return _table(pairs, measured)
 
 
-def update(table: Path, pairs: Sequence[Pair], jobs: int = 1, *, lesion_labels: Sequence[int] = ()) -> pd.DataFrame:
+def update(table: Path, pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels = ONE_LABEL) -> pd.DataFrame:
     """Bring a table of scores up to date: like `evaluate`, but only what is new or changed is computed.
 
     Each case is noted in TABLE.cases.jsonl as soon as it is scored, with size and time of its two files. After an
@@ -88,31 +89,35 @@ def update(table: Path, pairs: Sequence[Pair], jobs: int = 1, *, lesion_labels: 
         table: the CSV, see `scores_table.write_scores`. It holds the given pairs afterwards and no others.
 
     Raises:
-        ComparisonError: as in `evaluate`. The table is then as it was before.
+        ComparisonError: as in `evaluate`, or the table cannot be written. It is then as it was before.
     """
     _refuse_case_twice(pairs)
-    notes = _Notes(Path(table).with_suffix(".cases.jsonl"), lesion_labels)
+    notes = _Notes(Path(table).with_suffix(".cases.jsonl"), labels)
     stamps = {pair.key: _stamp(pair) for pair in pairs}
     known = {pair.key: values for pair in pairs if (values := notes.find(pair.key, stamps[pair.key])) is not None}
     new = [pair for pair in pairs if pair.key not in known]
     kept = f"The other cases are scored and noted in {notes.path}; the table was not changed: {table}"
-    for key, values in _measured(new, jobs, lesion_labels, kept):
+    for key, values in _measured(new, jobs, labels, kept):
         notes.add(key, stamps[key], values)
         known[key] = values
     scores = _table(pairs, known)
-    write_scores(scores, table)
+    with writing_to(table):
+        write_scores(scores, table)
     return scores
 
 
 class _Notes:
     """Scored cases, one JSON object per line; the last one of a case counts, a line that was cut off does not."""
 
-    def __init__(self, path: Path, lesion_labels: Sequence[int]) -> None:
+    def __init__(self, path: Path, labels: Labels) -> None:
         self.path = path
-        how = repr((__version__, list(METRICS.values()), sorted(lesion_labels)))
+        how = repr((__version__, list(METRICS.values()), labels))
         self._how = hashlib.sha256(how.encode()).hexdigest()[:16]
         self._noted: dict[Key, tuple[list[int], Values]] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        with writing_to(path):  # before anything is scored
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+            lines = path.read_text(encoding="utf-8").splitlines()
         for line in lines:
             with suppress(ValueError):
                 note = json.loads(line)
@@ -127,8 +132,7 @@ class _Notes:
         return values if stamp and stamp == noted_stamp else None
 
     def add(self, key: Key, stamp: list[int], values: Values) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing_to(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(self._line(key, stamp, values))
 
     def _line(self, key: Key, stamp: list[int], values: Values) -> str:
@@ -136,8 +140,9 @@ class _Notes:
 
     def _write_anew(self) -> None:
         part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        part.write_text("".join(self._line(key, *noted) for key, noted in self._noted.items()), encoding="utf-8")
-        os.replace(part, self.path)
+        with writing_to(self.path):
+            part.write_text("".join(self._line(key, *noted) for key, noted in self._noted.items()), encoding="utf-8")
+            os.replace(part, self.path)
 
 
 def _stamp(pair: Pair) -> list[int]:
@@ -149,12 +154,10 @@ def _stamp(pair: Pair) -> list[int]:
     return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
 
 
-def _measured(
-    pairs: Sequence[Pair], jobs: int, lesion_labels: Sequence[int], kept: str
-) -> Iterator[tuple[Key, Values]]:
+def _measured(pairs: Sequence[Pair], jobs: int, labels: Labels, kept: str) -> Iterator[tuple[Key, Values]]:
     """Values of each pair as it is done, and then an error if there was a problem; `kept` is the end of its text."""
     problems: list[UnusableMasksError] = []
-    outcomes = _outcomes(pairs, jobs, lesion_labels)
+    outcomes = _outcomes(pairs, jobs, labels)
     try:
         for pair, outcome in tqdm(outcomes, "metrics", len(pairs), unit="case", file=sys.stderr, disable=None):
             if isinstance(outcome, UnusableMasksError):
@@ -171,10 +174,8 @@ def _measured(
         raise _error(problems, len(pairs), kept)
 
 
-def _outcomes(
-    pairs: Sequence[Pair], jobs: int, lesion_labels: Sequence[int]
-) -> Iterator[tuple[Pair, Values | UnusableMasksError]]:
-    measure = partial(_measure, lesion_labels=tuple(lesion_labels))
+def _outcomes(pairs: Sequence[Pair], jobs: int, labels: Labels) -> Iterator[tuple[Pair, Values | UnusableMasksError]]:
+    measure = partial(_measure, labels=labels)
     if min(jobs, len(pairs)) <= 1:
         yield from ((pair, measure(pair)) for pair in pairs)
         return
@@ -189,9 +190,9 @@ def _outcomes(
         executor.shutdown(cancel_futures=True)
 
 
-def _measure(pair: Pair, lesion_labels: tuple[int, ...]) -> Values | UnusableMasksError:
+def _measure(pair: Pair, labels: Labels) -> Values | UnusableMasksError:
     try:
-        reference, prediction, spacing = read_masks(pair.reference, pair.prediction, lesion_labels)
+        reference, prediction, spacing = read_masks(pair.reference, pair.prediction, labels)
     except UnusableMasksError as error:
         return error
     values = case_metrics(reference, prediction, spacing)
@@ -215,8 +216,9 @@ def _error(problems: Sequence[UnusableMasksError], n_cases: int, kept: str) -> C
     first = problems[0]
     text = first.problem
     if len(problems) > 1:
-        shown = [f"- {problem.problem}" for problem in problems[:_SHOWN_PROBLEMS]]
-        more = [f"- and {len(problems) - _SHOWN_PROBLEMS} more"] if len(problems) > _SHOWN_PROBLEMS else []
+        told = list(dict.fromkeys(problem.problem for problem in problems))  # models share references
+        shown = [f"- {problem}" for problem in told[:_SHOWN_PROBLEMS]]
+        more = [f"- and {len(told) - _SHOWN_PROBLEMS} more"] if len(told) > _SHOWN_PROBLEMS else []
         text = "\n".join([f"{len(problems)} of {n_cases} cases cannot be scored:", *shown, *more])
     remedies = dict.fromkeys(problem.remedy for problem in problems[:_SHOWN_PROBLEMS])
     return ComparisonError(text, f"{' '.join(remedies)} {kept}", first.code)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+
+from nnunet_transformers.comparison.images import UnreadableImageError, read_image
+from nnunet_transformers.comparison.metrics.labels import NAME_THEM, ONE_LABEL, Labels
 
 _GRID_TOLERANCE = 0.1  # of a voxel's shortest edge: headers round, a shift that matters is a voxel or more
 
@@ -21,35 +23,36 @@ class UnusableMasksError(Exception):
 
 
 def read_masks(
-    reference: Path, prediction: Path, lesion_labels: Sequence[int] = ()
+    reference: Path, prediction: Path, labels: Labels = ONE_LABEL
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
     """Read two segmentations of one image.
 
     Args:
         reference, prediction: any format SimpleITK reads.
-        lesion_labels: the labels that are lesion, for datasets with several. By default the one label beside the
-            background, whatever its number.
 
     Returns:
-        Masks of the reference and of the prediction (z, y, x), and their spacing in mm in that order.
+        Masks of the reference and of the prediction (z, y, x), and their spacing in mm in that order. Voxels that the
+        reference says to ignore are in neither.
 
     Raises:
         UnusableMasksError: a file cannot be read or is not a 3D segmentation, the grids differ, or the files hold
-            several labels and `lesion_labels` does not say which are lesion.
+            several labels and `labels` does not say which are lesion.
     """
     images = {path: _read(path) for path in (reference, prediction)}
     _refuse_other_grid(reference, images[reference], prediction, images[prediction])
-    labels = {path: sitk.GetArrayViewFromImage(image) for path, image in images.items()}
-    found = sorted({label for path, array in labels.items() for label in _foreground_labels(path, array)})
-    if len(found) > 1 and not lesion_labels:
+    arrays = {path: sitk.GetArrayViewFromImage(image) for path, image in images.items()}
+    found = {label for path, array in arrays.items() for label in _foreground_labels(path, array)} - {labels.ignore}
+    if len(found) > 1 and not labels.lesion:
         raise UnusableMasksError(
-            f"there are several labels, {', '.join(map(str, found))}, and it is not said which are lesion"
+            f"there are several labels, {', '.join(map(str, sorted(found)))}, and it is not said which are lesion"
             + _both(reference, prediction),
-            "Name the labels that are lesion (lesion_labels).",
+            NAME_THEM,
             "SEVERAL_LABELS",
         )
-    lesion = list(lesion_labels or found)
-    of_reference, of_prediction = (np.isin(labels[path], lesion) for path in (reference, prediction))
+    lesion = list(labels.lesion or found)
+    of_reference, of_prediction = (np.isin(arrays[path], lesion) for path in (reference, prediction))
+    if labels.ignore is not None:
+        of_prediction &= arrays[reference] != labels.ignore
     return of_reference, of_prediction, images[reference].GetSpacing()[::-1]
 
 
@@ -61,11 +64,10 @@ def _read(path: Path) -> sitk.Image:
             "MISSING_SEGMENTATION",
         )
     try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = next((line for line in reversed(str(error).splitlines()) if line.strip()), "no reason given").strip()
+        image = read_image(path)
+    except UnreadableImageError as error:
         raise UnusableMasksError(
-            f"a segmentation cannot be read: {path} ({reason})",
+            f"a segmentation cannot be read: {error}",
             "It was cut off or is not an image: write it again.",
             "UNREADABLE_SEGMENTATION",
         ) from error

@@ -19,6 +19,7 @@ from nnunet_transformers.comparison.reporting.formatting import (
 )
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers
+from nnunet_transformers.comparison.statistics.pair_tests import smallest_p
 from nnunet_transformers.comparison.statistics.strata import LESION_SIZE
 
 # A mean Dice below this is not a segmentation to compare.
@@ -153,7 +154,10 @@ def _on_which_lesions(given: ReportInput, numbers: Numbers, name: str, leader: s
         for row in rows.itertuples()
     ]
     decided = rows[rows["verdict"].isin(["better", "worse"])]
-    if decided.empty:
+    tests = int(table.loc[(table["set"] == name) & (table["by"] == LESION_SIZE), "p"].notna().sum())
+    if (tests * smallest_p(rows["n_subjects"].to_numpy()) >= given.options.alpha).all():
+        start = "On which lesions: there are too few subjects in the quarters by lesion size for a test."
+    elif decided.empty:
         start = f"On which lesions: in no quarter by lesion size is a difference of {leader} shown."
     else:
         words = [
@@ -235,7 +239,10 @@ def _lacks(given: ReportInput, numbers: Numbers, name: str, model: str) -> bool:
 
 
 def _p(row: Any) -> str:
-    return "untested" if pd.isna(row["p_holm"]) else f"Holm-corrected {p_equals(row['p_holm'])}"
+    if pd.isna(row["p_holm"]):
+        return "untested"
+    of = " of a difference" if str(row["verdict"]).startswith("equivalent") else ""
+    return f"Holm-corrected {p_equals(row['p_holm'])}{of}"
 
 
 def _confidence(given: ReportInput) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nnunet_transformers.comparison.images import read_volume
+from nnunet_transformers.comparison.images import UnreadableImageError, read_volume
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting.blocks import Block, Paragraph, Picture, Section
 from nnunet_transformers.comparison.reporting.formatting import joined, millilitres, number
@@ -140,7 +140,11 @@ def _picture(given: ReportInput, case: str, files: _Files, models: Sequence[str]
         notes.append(f"Picture of {case}: {what} not found (images: {given.data.raw or 'nnUNet_raw is not set'}).")
         return None
     paths = [image, *([files.reference] if files.reference else []), *there.values()]
-    volumes = [read_volume(path) for path in paths]
+    try:
+        volumes = [read_volume(path) for path in paths]
+    except UnreadableImageError as error:
+        notes.append(f"Picture of {case}: cannot be read: {error}.")
+        return None
     read = [volume for volume in volumes if volume is not None]
     if len(read) < len(volumes):
         notes.append(f"Picture of {case}: only three-dimensional images are drawn.")

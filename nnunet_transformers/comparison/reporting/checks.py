@@ -13,8 +13,11 @@ import pandas as pd
 from nnunet_transformers.comparison import commands
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.reporting.formatting import counted, joined, listed
-from nnunet_transformers.comparison.reporting.inputs import ReportInput
-from nnunet_transformers.comparison.results import Ensemble, Model, read_json
+from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.provenance import configuration
+from nnunet_transformers.comparison.results import Ensemble, Model, read_splits
+from nnunet_transformers.comparison.state import fold_state
+from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
 
 SCORE_COLUMNS = ("model", "set", "fold", "case", "subject", "site", "reference_ml", "metric", "value")
 
@@ -70,14 +73,24 @@ def missing_folds(given: ReportInput) -> list[str]:
             folds = ", ".join(map(str, model.missing_folds))
             lines = "; ".join(
                 commands.as_text(
-                    commands.train(given.results.dataset_id, model.configuration, fold, model.trainer, model.plans)
+                    commands.train(
+                        given.results.dataset_id,
+                        model.configuration,
+                        fold,
+                        model.trainer,
+                        model.plans,
+                        resume=fold_state(model.folder / f"fold_{fold}").value or "",
+                    )
                 )
                 for fold in model.missing_folds
             )
             notes.append(
                 f"{name}: fold {folds} has no validation, its cases are in no number of this model. To add it: {lines}"
             )
-        notes += [f"{name}: {note}" for note in model.notes]
+    notes += [
+        f"{given.names.get(name, name)}: no fold but fold_all, if any, is validated; it is in no number."
+        for name in given.results.not_validated
+    ]
     return notes
 
 
@@ -146,12 +159,48 @@ def disagreeing_rows(scores: pd.DataFrame) -> list[str]:
     return notes
 
 
+def recorded_dice(given: ReportInput) -> list[str]:
+    """Models whose segmentations do not give the Dice that nnU-Net recorded when it made them."""
+    dice = given.scores[(given.scores["metric"] == "dice") & (given.scores["set"] == CROSS_VALIDATION)]
+    notes = []
+    entries: list[Model | Ensemble] = [*given.results.models, *given.results.ensembles]
+    for entry in entries:
+        name = given.names.get(entry.identifier, entry.identifier)
+        if entry.scores["case"].duplicated().any():  # of several labels there is no one Dice
+            continue
+        both = entry.scores.merge(dice[dice["model"] == name], on="case")
+        empty = (both["reference_voxels"] == 0) & (both["predicted_voxels"] == 0)
+        agree = ((both["dice"] - both["value"]).abs() < 1e-4) | (empty & both["dice"].isna())
+        if cases := sorted(both.loc[~agree, "case"]):
+            notes.append(
+                f"{name}: the segmentations of {listed(cases)} do not give the Dice that is in nnU-Net's summary.json. "
+                "They or the references have changed since the validation: validate again (nnUNetv2_train … --val "
+                "--npz)."
+            )
+    return notes
+
+
+def differing_plans(given: ReportInput) -> list[str]:
+    """Models whose plans and configuration have one name and different content."""
+    first: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
+    notes = []
+    for model in given.results.models:
+        name, own = given.names.get(model.identifier, model.identifier), configuration(model)
+        other, plan = first.setdefault((model.plans, model.configuration), (name, own))
+        if differing := sorted(key for key in {*own, *plan} if own.get(key) != plan.get(key)):
+            notes.append(
+                f"{name} and {other} have plans of one name, {model.plans}, but not the same: {joined(differing)} of "
+                f"{model.configuration} differ. They were not trained on equally prepared data."
+            )
+    return notes
+
+
 def splits(given: ReportInput) -> list[str]:
     """Where the folds do not follow splits_final.json, and where that file itself is not a cross-validation."""
     path = given.data.splits
     if path is None:
         return ["splits_final.json was not found: whether the folds follow it was not checked."]
-    folds = read_json(path)
+    folds = read_splits(path)
     return [*_inside_splits(folds, given.scores), *_against_splits(folds, given)]
 
 
@@ -189,6 +238,7 @@ def _inside_splits(folds: list[dict[str, list[str]]], scores: pd.DataFrame) -> l
 def _against_splits(folds: list[dict[str, list[str]]], given: ReportInput) -> list[str]:
     expected: Mapping[str, Any] = {case: place for place, fold in enumerate(folds) for case in fold["val"]}
     notes = []
+    doubled = {case for model in given.results.models for case in model.doubled}
     for model in given.results.models:
         rows = model.scores.dropna(subset=["fold"]).drop_duplicates("case")
         foreign, elsewhere = [], []
@@ -199,7 +249,9 @@ def _against_splits(folds: list[dict[str, list[str]]], given: ReportInput) -> li
                 elsewhere.append(f"{case} (validated in fold {int(fold)}, split: fold {expected[case]})")
         present = set(rows["case"])
         lacking = sorted(
-            case for case, place in expected.items() if case not in present and place not in model.missing_folds
+            case
+            for case, place in expected.items()
+            if case not in present | doubled and place not in model.missing_folds
         )
         parts = [f"{listed(elsewhere)} in another fold"] if elsewhere else []
         parts += [f"{listed(foreign)} in no fold of it"] if foreign else []
@@ -235,3 +287,17 @@ def unequal_lengths(epochs: Mapping[str, int]) -> list[str]:
         return []
     texts = [f"{name} {count}" for name, count in epochs.items()]
     return [f"Trainings differ in length: epochs of {', '.join(texts)}."]
+
+
+def few_subjects(scores: pd.DataFrame) -> list[str]:
+    """A remark where intervals rest on fewer subjects than a bootstrap needs."""
+    counts = {
+        str(name): rows["subject"].where(rows["subject"].astype(str) != "", rows["case"]).nunique()
+        for name, rows in scores.groupby("set", sort=False)
+    }
+    return [
+        f"{name[0].upper()}{name[1:]} has {counted(count, 'subject')}: intervals over fewer than {FEW_SUBJECTS} are "
+        "too narrow and not to be relied on."
+        for name, count in counts.items()
+        if count < FEW_SUBJECTS
+    ]

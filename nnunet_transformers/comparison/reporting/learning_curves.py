@@ -18,7 +18,7 @@ _MOST_POINTS = 150
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Values by epoch; an epoch that was repeated after an interruption has its last values.
+    """Values by epoch. A training that goes on from an earlier epoch, or starts anew, replaces what came after it.
 
     Attributes:
         pseudo_dice: nnU-Net's Dice over validation patches, mean over the classes; not the Dice of whole cases.
@@ -37,6 +37,7 @@ def read_learning_curve(fold: Path) -> LearningCurve:
         for line in log.read_text(errors="replace").splitlines():
             if match := _EPOCH.search(line):
                 epoch = int(match[1])
+                values = {name: {k: v for k, v in own.items() if k < epoch} for name, own in values.items()}
             elif epoch is not None and (match := _VALUE.search(line)):
                 values[match[1]][epoch] = _float(match[2])
             elif epoch is not None and (match := _DICE.search(line)):

@@ -26,7 +26,8 @@ class Numbers:
         summaries, comparisons: of every metric, see `statistics.summary` and `statistics.paired`.
         stratum_summaries, stratum_comparisons: of the report's metric, see `statistics.strata`.
         rankings: per set, of the models that were scored on all of its cases.
-        lacking: per (set, model), the cases of the set the model was not scored on.
+        lacking: per (set, model), the cases of the set another model has a value of the report's metric for and this
+            one has not.
         notes: what was left out and why.
     """
 
@@ -69,10 +70,11 @@ def compute(given: ReportInput) -> Numbers:
             "NO_SCORES",
         )
     of_metric = scores[scores["metric"] == given.metric]
-    lacking = different_cases(scores)
+    lacking = different_cases(of_metric[of_metric["value"].notna()])
+    not_scored = different_cases(scores)
     rankings = {}
     for name, rows in of_metric.groupby("set", sort=False):
-        out = [model for where, model in lacking if where == name]
+        out = [model for where, model in not_scored if where == name]
         complete = rows[~rows["model"].isin(out)]
         if complete["model"].nunique() < 2:
             notes.append(f"Ranking ({name}): fewer than two models were scored on all cases.")

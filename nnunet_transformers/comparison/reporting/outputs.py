@@ -14,7 +14,8 @@ _LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "−": r"$-$", "±": r"$\pm$",
     "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "≈": r"$\approx$", "†": r"\dag{}", "≤": r"$\leq$",
     "≥": r"$\geq$", "×": r"$\times$", "²": r"\textsuperscript{2}", "³": r"\textsuperscript{3}", "·": r"$\cdot$",
-    "–": "--", "…": r"\ldots{}", "∞": r"$\infty$", "\u00a0": "~",
+    "–": "--", "…": r"\ldots{}", "∞": r"$\infty$", "\u00a0": "~", "|": r"\textbar{}", "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$", "‡": r"\ddag{}", "∩": r"$\cap$", "≠": r"$\neq$", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
+from nnunet_transformers.comparison.errors import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting import checks, trainings
 from nnunet_transformers.comparison.reporting.answer import answer, leading_model
@@ -56,12 +57,13 @@ def write_report(given: ReportInput, folder: Path) -> Path:
     title = given.title or f"{given.results.dataset}: comparison of {_models(given)}"
     sections = report_sections(given)
     html = page(title, sections)
-    folder.mkdir(parents=True, exist_ok=True)
     blocks = [block for section in sections for block in section.blocks]
-    for block in blocks:
-        _write_files(block, folder)
-    _write(folder / "report.md", markdown(title, sections).encode())
-    _write(folder / "report.html", html.encode())
+    with writing_to(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for block in blocks:
+            _write_files(block, folder)
+        _write(folder / "report.md", markdown(title, sections).encode())
+        _write(folder / "report.html", html.encode())
     return folder / "report.html"
 
 
@@ -84,7 +86,7 @@ def report_sections(given: ReportInput) -> list[Section]:
         Section(
             "Is any model better than the baseline?",
             "answer",
-            [*_remarks(given, read), *answer(given, numbers), *_caveat(numbers)],
+            [*_remarks(given, numbers, read), *answer(given, numbers), *_caveat(numbers)],
         ),
         trainings.what_was_compared(given, numbers.scores, read),
         *of_sets,
@@ -127,7 +129,7 @@ def _shown(given: ReportInput, numbers: Numbers, name: str) -> list[str]:
     return [model for model in dict.fromkeys([*first, *ordered]) if model in there][:4]
 
 
-def _remarks(given: ReportInput, read: dict[str, Training]) -> list[Paragraph]:
+def _remarks(given: ReportInput, numbers: Numbers, read: dict[str, Training]) -> list[Paragraph]:
     named = {given.names.get(identifier, identifier): training for identifier, training in read.items()}
     short = {
         name: (training.epochs, training.iterations)
@@ -135,7 +137,12 @@ def _remarks(given: ReportInput, read: dict[str, Training]) -> list[Paragraph]:
         if training.is_short and training.epochs and training.iterations
     }
     epochs = {name: training.epochs for name, training in named.items() if training.epochs}
-    remarks = [*given.remarks, *checks.short_trainings(short), *checks.unequal_lengths(epochs)]
+    remarks = [
+        *given.remarks,
+        *checks.short_trainings(short),
+        *checks.unequal_lengths(epochs),
+        *checks.few_subjects(numbers.of_metric(given.metric)),
+    ]
     return [Paragraph(text, "remark") for text in remarks]
 
 
@@ -150,7 +157,10 @@ def _score_notes(given: ReportInput, numbers: Numbers) -> list[str]:
         *checks.missing_folds(given),
         *checks.models_without_scores(given),
         *checks.splits(given),
+        *checks.differing_plans(given),
+        *checks.recorded_dice(given),
         *(f"{given.names[each.identifier]}: {note}" for each in given.results.models for note in each.notes),
+        *given.results.notes,
         *numbers.notes,
         *checks.disagreeing_rows(numbers.scores),
         *checks.empty_references(numbers.scores),

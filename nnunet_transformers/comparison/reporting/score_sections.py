@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import pandas as pd
 
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
-from nnunet_transformers.comparison.reporting.formatting import interval, joined, listed, number, p_equals
+from nnunet_transformers.comparison.reporting.formatting import (
+    counted,
+    interval,
+    joined,
+    listed,
+    number,
+    p_equals,
+    p_value,
+)
 from nnunet_transformers.comparison.reporting.full_tables import all_metrics, differences, every_case
 from nnunet_transformers.comparison.reporting.views import SetView, axis_title, heading, records
+from nnunet_transformers.comparison.statistics.ranks import Ranking
 
 # What the main table shows of all metrics; the others are in the table of all metrics.
 _MAIN_METRICS = ("nsd_1mm", "hd95_mm", "absolute_volume_difference_ml", "lesion_f1_atlas", "lesion_f1_isles")
@@ -47,10 +57,12 @@ def rank_section(view: SetView) -> Section:
     left_out = [model for model in view.models if model not in ranks]
     without = f" Left out, as not scored on all cases: {joined(left_out)}." if left_out else ""
     caption = (
-        f"Average ranks by {view.metric.label} over {ranking.n_subjects} subjects ({ranking.n_cases} cases); 1 is "
+        f"Average ranks by {view.metric.label} over {counted(ranking.n_subjects, 'subject')} "
+        f"({counted(ranking.n_cases, 'case')}); 1 is "
         "best. Thick bars join models that no pairwise signed-rank test (Holm-corrected) tells apart; dots mark the "
         "members of a bar. The scale above is Nemenyi's critical difference, for comparison. "
-        f"Friedman's test of equal ranks: {p_equals(ranking.friedman.p)}.{without}"
+        f"Friedman's test of equal ranks: {p_equals(ranking.friedman.p)}; in Iman and Davenport's F version "
+        f"{p_equals(ranking.friedman.p_f)}.{without}"
     )
     data = pd.DataFrame({"model": list(ranks), "average_rank": list(ranks.values())})
     rows = [[model, f"{rank:.2f}"] for model, rank in ranks.items()]
@@ -60,8 +72,27 @@ def rank_section(view: SetView) -> Section:
         [
             Chart(f"critical_difference{view.suffix}", drawing, caption),
             Table("Average ranks.", ["", "average rank"], rows, name=f"ranks{view.suffix}", folded=True, data=data),
+            _rank_tests(view, ranking),
         ],
     )
+
+
+def _rank_tests(view: SetView, ranking: Ranking) -> Table:
+    friedman, p_of = ranking.friedman, ranking.pairwise_p.to_dict()
+    tests: list[tuple[str, float, float]] = [
+        ("Friedman, chi-squared", friedman.chi_squared, friedman.p),
+        ("Friedman, F version", friedman.f, friedman.p_f),
+        ("Nemenyi's critical difference", ranking.critical_difference, math.nan),
+        *((f"{a} against {b}", math.nan, float(p_of[a][b])) for a, b in combinations(ranking.average_ranks, 2)),
+    ]
+    rows = [
+        [test, "" if math.isnan(value) else f"{value:.3f}", "" if math.isnan(p) else p_value(p)]
+        for test, value, p in tests
+    ]
+    caption = "Tests of the ranks. Pairs of models: signed-rank tests, corrected by Holm over all pairs."
+    name = f"rank_tests{view.suffix}"
+    data = pd.DataFrame(tests, columns=["test", "statistic", "p"])
+    return Table(caption, list(data), rows, name=name, folded=True, data=data)
 
 
 def main_table(view: SetView) -> Table:
@@ -88,7 +119,10 @@ def main_table(view: SetView) -> Table:
         rows.append([f"{name} †" if view.lacks(model) else name, str(n), *cells])
     level = f"{100 * view.given.options.confidence:g} %"
     margins = {metric: margin for metric, margin in view.given.options.margins.items() if metric in there}
-    equivalence = ", ".join(f"{METRICS[metric].label} within {margin:g}" for metric, margin in margins.items())
+    equivalence = ", ".join(
+        f"{METRICS[metric].label} within {margin:g} {METRICS[metric].unit}".rstrip()
+        for metric, margin in margins.items()
+    )
     caption = (
         f"Mean [{level} interval] over n cases. Against the baseline, after Holm's correction over the models: ▲ "
         f"better, ▼ worse, ≈ equivalent ({equivalence or 'no margin stated'}), no mark: undecided. ↑ higher is better, "
@@ -157,7 +191,9 @@ def _scatter(view: SetView) -> list[Block]:
 def _differing_cases(view: SetView) -> list[Block]:
     return [
         Paragraph(
-            f"{model} was not scored on {len(cases)} cases that other models were scored on: {listed(cases)}.", "remark"
+            f"{model} has no {view.metric.label} on {counted(len(cases), 'case')} that another model has one on: "
+            f"{listed(cases)}.",
+            "remark",
         )
         for model in view.models
         if (cases := view.numbers.lacking.get((view.name, model)))

@@ -10,7 +10,7 @@ import pandas as pd
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.drawing import model_style
-from nnunet_transformers.comparison.reporting.formatting import counted, duration, joined, listed
+from nnunet_transformers.comparison.reporting.formatting import counted, duration, joined, listed, millilitres
 from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
 from nnunet_transformers.comparison.reporting.learning_curves import mean_curve, read_learning_curve
 from nnunet_transformers.comparison.reporting.provenance import configuration
@@ -21,6 +21,13 @@ from nnunet_transformers.comparison.timing import Training
 def what_was_compared(given: ReportInput, scores: pd.DataFrame, trainings: Mapping[str, Training]) -> Section:
     """Data in a sentence per set, and a table of the models."""
     paragraphs = [Paragraph(_data_sentence(str(name), rows)) for name, rows in scores.groupby("set", sort=False)]
+    if not (given.data.raw and (given.data.raw / "cases.tsv").is_file()):
+        paragraphs.append(
+            Paragraph(
+                "Subjects are taken from the names of the cases, up to _ses-…: if other cases are of one person, the "
+                "intervals are too narrow. A cases.tsv in the raw dataset (columns case, subject, site) would tell."
+            )
+        )
     head = ["", "network", "parameters", "plans, configuration", "patch, spacing", "training", "folds"]
     rows = []
     for name, model in _models(given):
@@ -176,12 +183,9 @@ def _data_sentence(name: str, rows: pd.DataFrame) -> str:
     subjects = cases["subject"].where(cases["subject"].astype(str) != "", cases["case"]).nunique()
     sites = sorted(site for site in cases["site"].dropna().unique() if site)
     at = f" from {counted(len(sites), 'site')}" if sites else ", sites unknown"
-    volumes = cases["reference_ml"].dropna()
-    lesions = (
-        f"; lesions of {volumes.min():.2f} to {volumes.max():.1f} ml, median {volumes.median():.1f} ml"
-        if len(volumes)
-        else ""
-    )
+    volumes = cases.loc[cases["reference_ml"] > 0, "reference_ml"]
+    low, middle, high = (millilitres(volumes.quantile(q)) for q in (0, 0.5, 1))
+    lesions = f"; lesions of {low} to {high} ml, median {middle} ml" if len(volumes) else ""
     text = f"{name[0].upper()}{name[1:]}: {counted(len(cases), 'case')} of {counted(subjects, 'subject')}{at}{lesions}."
     if name == CROSS_VALIDATION:
         folds = sorted({int(fold) for fold in rows["fold"].dropna()})

@@ -79,8 +79,8 @@ def methods_text(options: Options, baseline: str, units: dict[str, str]) -> Sequ
         f"{equivalence} {RULES} The level was {options.alpha:.3g}.",
         "All models were ranked on each subject (mean over its cases), on the cases that all of them have a value "
         "for, and compared by Friedman's test, corrected for ties, and its F version (Iman and Davenport 1980). "
-        "Models are grouped by Nemenyi's critical difference (Demšar 2006) and by pairwise signed-rank tests with "
-        "Holm's correction, as recommended by Benavoli et al. (2016).",
+        "Models are grouped by pairwise signed-rank tests with Holm's correction, as recommended by Benavoli et al. "
+        "(2016); Nemenyi's critical difference (Demšar 2006) is given for comparison.",
         "Lesion sizes are quarters of the reference volumes above 0 ml of the cases of a set, each case once. Strata "
         f"of fewer than {FEW_SUBJECTS} subjects are marked.",
     )

@@ -55,6 +55,11 @@ def signed_rank_test(differences: np.ndarray) -> SignedRanks:
     return SignedRanks(p, float((positive - negative) / (n * (n + 1) / 2)))
 
 
+def smallest_p(n: np.ndarray) -> np.ndarray:
+    """The smallest p-value the signed-rank test can give for n subjects."""
+    return 2.0 ** (1.0 - n)
+
+
 def t_equivalence(differences: np.ndarray, margin: float) -> float:
     """p-value of two one-sided paired t tests: that the mean difference lies within ±margin.
 
