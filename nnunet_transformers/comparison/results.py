@@ -200,10 +200,10 @@ def read_scores(summary: Path, label_names: dict[str, str], fold: int | None = N
 
 
 def read_label_names(dataset_json: Path) -> dict[str, str]:
-    """Name of each label or region by its key in summary.json, "1" or "(1, 2)"; empty without the file."""
+    """Name of each label or region by its key in summary.json, "1" or "(1, 2)"; empty where the file has none."""
     if not dataset_json.is_file():
         return {}
-    labels = read_json(dataset_json)["labels"]
+    labels = read_json(dataset_json).get("labels", {})
     return {str(tuple(value) if isinstance(value, list) else value): name for name, value in labels.items()}
 
 

@@ -10,6 +10,7 @@ import pytest
 from results_folder import DATASET, FOLDS, NAN, SWIN, SWIN_FOLDS, UNET, write_model, write_selection, write_summary
 
 from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.metrics.labels import Labels, read_labels
 from nnunet_transformers.comparison.results import case_name, read_results
 
 
@@ -160,3 +161,9 @@ def test_of_two_stock_unets_the_one_at_full_resolution_is_the_baseline(empty: Pa
     for configuration in ("2d", "3d_fullres", "3d_lowres"):
         write_model(empty, f"nnUNetTrainer__nnUNetPlans__{configuration}", FOLDS)
     assert read_results(empty).baseline.configuration == "3d_fullres"
+
+
+def test_a_dataset_json_without_labels_names_none(results: Path) -> None:
+    (results / UNET / "dataset.json").write_text("{}")
+    assert set(read_results(results).baseline.scores["label"]) == {"label 1"}
+    assert read_labels(results / UNET / "dataset.json") == Labels()

@@ -43,9 +43,10 @@ def dataset_labels(description: Mapping[str, Any], lesion: Sequence[int] = ()) -
     Raises:
         ValueError: there are several and it is not said which are lesion, or one is not among them; a sentence.
     """
+    labels = description.get("labels", {})
     named = {
         name: tuple(value) if isinstance(value, list) else (value,)
-        for name, value in description["labels"].items()
+        for name, value in labels.items()
         if name not in ("background", "ignore")
     }
     there_are = ", ".join(f"{name} ({', '.join(map(str, numbers))})" for name, numbers in named.items())
@@ -55,7 +56,7 @@ def dataset_labels(description: Mapping[str, Any], lesion: Sequence[int] = ()) -
     if len(named) > 1 and not lesion:
         raise ValueError(f"several labels, {there_are}, and it is not said which are lesion (lesion_labels)")
     of_region = known if len(known) > 1 else ()
-    return Labels(tuple(sorted(set(lesion or of_region))), description["labels"].get("ignore"))
+    return Labels(tuple(sorted(set(lesion or of_region))), labels.get("ignore"))
 
 
 def read_labels(dataset_json: Path, lesion: Sequence[int] = ()) -> Labels:
