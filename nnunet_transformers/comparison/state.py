@@ -49,6 +49,11 @@ def fold_state(folder: Path, next_stage: str = "") -> FoldState:
     return FoldState.VALIDATED if complete else FoldState.TRAINED
 
 
+def training_logs(folder: Path) -> list[Path]:
+    """The logs of a fold, one per start, oldest first; nnU-Net writes the date into the name without leading zeros."""
+    return sorted(folder.glob("training_log_*.txt"), key=lambda log: tuple(map(int, re.findall(r"\d+", log.stem))))
+
+
 def remove_broken_checkpoints(folder: Path) -> list[Path]:
     """Remove checkpoints of a fold that were cut off while being written: nnU-Net would try to go on from them."""
     broken = [path for path in sorted(folder.glob("checkpoint_*.pth")) if not is_checkpoint(path)]

@@ -19,7 +19,7 @@ from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment import Experiment, Slurm
 from nnunet_transformers.comparison.locks import holder, was_taken_here
 from nnunet_transformers.comparison.slurm import Queued, in_queue
-from nnunet_transformers.comparison.state import load_json
+from nnunet_transformers.comparison.state import load_json, training_logs
 from nnunet_transformers.comparison.step_process import FAILED
 from nnunet_transformers.comparison.steps import Step, fold_folder, steps, train_step_name
 
@@ -154,9 +154,8 @@ def read_progress(folder: Path) -> Progress | None:
 
 
 def newest_log(folder: Path) -> Path | None:
-    """The training log of the last start; nnU-Net writes the date into its name without leading zeros."""
-    logs = folder.glob("training_log_*.txt")
-    return max(logs, key=lambda log: tuple(map(int, re.findall(r"\d+", log.stem))), default=None)
+    """The training log of the last start."""
+    return next(reversed(training_logs(folder)), None)
 
 
 def _epochs(folder: Path) -> int:

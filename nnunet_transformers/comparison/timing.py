@@ -13,6 +13,7 @@ import torch
 
 from nnunet_transformers.comparison.peak_memory import PeakMemory, read_peak_memory
 from nnunet_transformers.comparison.results import Model, read_json
+from nnunet_transformers.comparison.state import training_logs
 
 _NUMPY_NUMBERS = [np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)), np.float32(0).__reduce__()[0]]
 
@@ -108,7 +109,7 @@ def read_fold_timing(folder: Path) -> FoldTiming:
     epochs: dict[int, float] = {}
     validation = None
     epoch, trained = None, None
-    for log in sorted(folder.glob("training_log_*.txt"), key=_log_time):
+    for log in training_logs(folder):
         for line in log.read_text(errors="replace").splitlines():
             if match := _EPOCH.match(line):
                 epoch = int(match[2])
@@ -141,11 +142,6 @@ def count_parameters(checkpoint: Path) -> int | None:
         if t.is_floating_point()
     }
     return sum(tensors.values())
-
-
-def _log_time(log: Path) -> tuple[int, ...]:
-    """nnU-Net writes the date into the name without leading zeros."""
-    return tuple(int(number) for number in re.findall(r"\d+", log.stem))
 
 
 def _integer(value: str | None) -> int | None:

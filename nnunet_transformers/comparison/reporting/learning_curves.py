@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunet_transformers.comparison.state import training_logs
+
 _EPOCH = re.compile(r"Epoch (\d+)\s*$")
 _VALUE = re.compile(r": +(train_loss|val_loss) +(\S+)\s*$")
 _DICE = re.compile(r": +Pseudo dice +\[(.*)\]\s*$")
@@ -33,7 +35,7 @@ def read_learning_curve(fold: Path) -> LearningCurve:
     """The curve of a fold_X folder; empty without a log."""
     values: dict[str, dict[int, float]] = {"train_loss": {}, "val_loss": {}, "pseudo_dice": {}}
     epoch = None
-    for log in sorted(fold.glob("training_log_*.txt"), key=_log_time):
+    for log in training_logs(fold):
         for line in log.read_text(errors="replace").splitlines():
             if match := _EPOCH.search(line):
                 epoch = int(match[1])
@@ -62,8 +64,3 @@ def _float(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _log_time(log: Path) -> tuple[int, ...]:
-    """nnU-Net writes the date into the name without leading zeros."""
-    return tuple(int(number) for number in re.findall(r"\d+", log.stem))
