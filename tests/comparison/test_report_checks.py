@@ -216,6 +216,8 @@ def test_plans_of_one_name_and_different_content_are_named(tmp_path: Path, value
     path.write_text(json.dumps(plans))
     (note,) = checks.differing_plans(given)
     assert f"{SWIN} and {BASELINE} have plans of one name, nnUNetPlans, but not the same: spacing of 3d_fullres" in note
+    path.unlink()
+    assert checks.differing_plans(given) == []
 
 
 @pytest.mark.parametrize(("subjects", "said"), [(9, 1), (10, 0)])

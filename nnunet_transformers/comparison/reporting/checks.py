@@ -186,6 +186,8 @@ def differing_plans(given: ReportInput) -> list[str]:
     notes = []
     for model in given.results.models:
         name, own = given.names.get(model.identifier, model.identifier), configuration(model)
+        if not own:  # no plans in its folder
+            continue
         other, plan = first.setdefault((model.plans, model.configuration), (name, own))
         if differing := sorted(key for key in {*own, *plan} if own.get(key) != plan.get(key)):
             notes.append(
@@ -289,12 +291,14 @@ def unequal_lengths(epochs: Mapping[str, int]) -> list[str]:
     return [f"Trainings differ in length: epochs of {', '.join(texts)}."]
 
 
+def count_subjects(scores: pd.DataFrame) -> int:
+    """Subjects of these scores; a case without one is its own."""
+    return scores["subject"].where(scores["subject"].astype(str) != "", scores["case"]).nunique()
+
+
 def few_subjects(scores: pd.DataFrame) -> list[str]:
     """A remark where intervals rest on fewer subjects than a bootstrap needs."""
-    counts = {
-        str(name): rows["subject"].where(rows["subject"].astype(str) != "", rows["case"]).nunique()
-        for name, rows in scores.groupby("set", sort=False)
-    }
+    counts = {str(name): count_subjects(rows) for name, rows in scores.groupby("set", sort=False)}
     return [
         f"{name[0].upper()}{name[1:]} has {counted(count, 'subject')}: intervals over fewer than {FEW_SUBJECTS} are "
         "too narrow and not to be relied on."

@@ -9,6 +9,7 @@ import pandas as pd
 
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
+from nnunet_transformers.comparison.reporting.checks import count_subjects
 from nnunet_transformers.comparison.reporting.drawing import model_style
 from nnunet_transformers.comparison.reporting.formatting import counted, duration, joined, listed, millilitres
 from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
@@ -180,7 +181,7 @@ def _models(given: ReportInput) -> list[tuple[str, Model]]:
 
 def _data_sentence(name: str, rows: pd.DataFrame) -> str:
     cases = rows.drop_duplicates("case")
-    subjects = cases["subject"].where(cases["subject"].astype(str) != "", cases["case"]).nunique()
+    subjects = count_subjects(cases)
     sites = sorted(site for site in cases["site"].dropna().unique() if site)
     at = f" from {counted(len(sites), 'site')}" if sites else ", sites unknown"
     volumes = cases.loc[cases["reference_ml"] > 0, "reference_ml"]
