@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import failing_backends
 import numpy as np
 import pytest
 import SimpleITK
@@ -26,6 +27,8 @@ from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoi
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tiny_dataset import TinyDataset, add_cascade, narrow, set_topology
 
+from nnunet_transformers import __version__
+from nnunet_transformers.training.registry import registry
 from nnunet_transformers.training.trainers import trainer_names
 
 pytestmark = pytest.mark.end_to_end
@@ -281,6 +284,78 @@ def test_a_cascade_trains_on_the_low_resolution_predictions_and_uses_them(traine
     ball[:, 8:16, 8:16, 8:16] = 1
     without, with_ball = (assert_predicts(predictor, ISOTROPIC, shape, previous) for previous in (nothing, ball))
     assert not np.array_equal(without, with_ball)
+
+
+# ---- Plans of two stages -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trainer_name", [e.trainer for e in registry() if e.network.min_stages <= 2])
+def test_plans_of_two_stages_train_with_a_finite_loss(trainer_name: str, workshop: Path) -> None:
+    # nnU-Net's own trainer gives its one output the weight 0 / 0, and ends with NaN and exit code 0.
+    plans = plans_of(workshop, ISOTROPIC, "nnUNetPlans", "nnUNetPlans_two_stages")
+    set_topology(plans["configurations"]["3d_fullres"], (12, 12, 12), halvings(2))
+    save_plans(workshop, plans)
+    trainer = train(f"{trainer_name}_1epochs_2iterations", ISOTROPIC, "3d_fullres", plans["plans_name"])
+    for losses in ("train_losses", "val_losses"):
+        assert np.isfinite(trainer.logger.get_value(losses, step=-1))
+    assert all(parameter.isfinite().all() for parameter in trainer.network.parameters())
+    assert_predicts(load(trainer), ISOTROPIC, shape=(11, 20, 13))
+
+
+# ---- A compiler that fails -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "failure", ["nothing", "in_forward", "in_backward", "in_backward_as_it_runs", "at_another_size"]
+)
+def test_a_training_whose_compilation_fails_ends_as_one_that_was_never_compiled(
+    failure: str, workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = {"nothing": "eager", "at_another_size": failing_backends.at_another_size()}.get(failure)
+    backend = backend or getattr(failing_backends, failure)
+    plans = plans_of(workshop, ISOTROPIC, "nnUNetPlans", f"nnUNetPlans_{failure}")
+    set_topology(plans["configurations"]["3d_fullres"], (24, 28, 32), halvings(3))  # one tile, eight mirror images
+    save_plans(workshop, plans)
+
+    def trained(trainer_name: str) -> nnUNetTrainer:
+        np.random.seed(0)
+        torch.manual_seed(0)
+        trainer = train(trainer_name, ISOTROPIC, "3d_fullres", plans["plans_name"])
+        trainer.perform_actual_validation()
+        return trainer
+
+    eager = trained(f"{THOROUGHLY_TESTED}_2epochs_2iterations")
+    torch._dynamo.reset()
+    compile_default = torch.compile
+    with monkeypatch.context() as patch:
+        # On a GPU nnU-Net compiles by default; here it has to be told that the CPU is one, and what to compile with.
+        patch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
+        patch.setattr(torch, "compile", lambda module: compile_default(module, backend=backend))
+        compiled = trained(f"{THOROUGHLY_TESTED}_2epochs_2iterations")
+        patch.setenv("nnUNet_compile", "t")
+        predictor = load(compiled)
+        assert_predicts(predictor, ISOTROPIC, shape=(11, 20, 13))
+    torch._dynamo.reset()
+    if failure in ("nothing", "at_another_size"):  # trained compiled
+        torch.testing.assert_close(
+            compiled.network._orig_mod.state_dict(), eager.network.state_dict(), rtol=0, atol=1e-3
+        )
+    else:
+        assert_same_network(eager.network, compiled.network._orig_mod)
+    log = Path(compiled.log_file).read_text()
+    assert log.count("torch.compile failed") == (failure != "nothing")
+    assert log.count("planted over two lines") == (failure != "nothing")
+    scores = [json.loads(Path(t.output_folder, "validation", "summary.json").read_text()) for t in (eager, compiled)]
+    assert scores[0]["foreground_mean"]["Dice"] == pytest.approx(scores[1]["foreground_mean"]["Dice"], abs=0.01)
+
+
+def test_the_results_folder_says_which_package_its_trainer_is_from(workshop: Path) -> None:
+    plans = plans_of(workshop, ISOTROPIC, "nnUNetPlans", "nnUNetPlans_origin")
+    set_topology(plans["configurations"]["3d_fullres"], (16, 16, 16), halvings(3))
+    save_plans(workshop, plans)
+    trainer = train(f"{THOROUGHLY_TESTED}_1epochs_1iterations", ISOTROPIC, "3d_fullres", plans["plans_name"])
+    description = json.loads(Path(trainer.output_folder_base, "dataset.json").read_text())
+    assert description["trainer_from"] == f"Python package nnunet-transformers {__version__}"
 
 
 # ---- An interrupted training ---------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ are the plan's; see `layers.deformable_attention` for the points that tokens loo
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -167,8 +166,7 @@ class DeformableTransformer(nn.Module):
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """num_levels maps (B, dim, *spatial), each of its own size, to the same."""
-        # Where torch.compile makes sizes dynamic, `index` makes the maps' constants again; only the batch may vary.
-        sizes = tuple(tuple(operator.index(n) for n in m.shape[2:]) for m in maps)
+        sizes = tuple([tuple(m.shape[2:]) for m in maps])
         x = torch.cat([m.flatten(2) for m in maps], dim=2).transpose(1, 2)
         position = self.position_embedding(sizes).to(x.dtype)
         for block in self.blocks:
@@ -324,6 +322,7 @@ class CoTr(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         maps = self.encoder(x)
         skips, tokens = maps[: -self.num_levels], maps[-self.num_levels :]
         return self.decoder([x, *skips, *self.transformer(tokens)])

@@ -183,9 +183,9 @@ class NNFormerDecoder(UNetDecoder):
 
         With deep supervision a list, full resolution first, one entry per scale.
         """
-        *skips, x = skips
+        x = skips[-1]
         maps = []
-        for upsample, join, stage, skip in zip(self.upsamplings, self.joins, self.stages, reversed(skips), strict=True):
+        for upsample, join, stage, skip in zip(self.upsamplings, self.joins, self.stages, skips[-2::-1], strict=True):
             x = stage(join(x, upsample(x), skip))
             maps.append(x.movedim(-1, 1))
         if not self.deep_supervision:
@@ -273,6 +273,7 @@ class NNFormer(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         return self.decoder(self.encoder(x))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from typing import Any, ClassVar
 
 from dynamic_network_architectures.architectures.abstract_arch import AbstractDynamicNetworkArchitectures
 from dynamic_network_architectures.initialization.weight_init import InitWeights_He
-from torch import nn
+from torch import Tensor, nn
 
 from nnunet_transformers.networks.layers.convolution import ConvSettings
 from nnunet_transformers.networks.layers.unet_decoder import UNetDecoder
 from nnunet_transformers.networks.memory import elements_saved_for_backward
-from nnunet_transformers.networks.topology import PerAxis, Topology, per_stage
+from nnunet_transformers.networks.topology import PerAxis, Sizes, Topology, per_stage
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class PlannedNetwork(AbstractDynamicNetworkArchitectures):
     Attributes:
         paper: where the network is published.
         min_stages: resolutions it needs.
+        total_stride: product of the strides, per axis; an image is a multiple of it.
         decoder: returns the logits.
 
     Raises:
@@ -116,6 +118,7 @@ class PlannedNetwork(AbstractDynamicNetworkArchitectures):
 
     paper: ClassVar[Paper]
     min_stages: ClassVar[int] = 2
+    total_stride: Sizes
     decoder: UNetDecoder
     keys_to_in_proj: tuple[str, ...]
 
@@ -154,6 +157,7 @@ class PlannedNetwork(AbstractDynamicNetworkArchitectures):
             ),
             deep_supervision=deep_supervision,
         )
+        self.total_stride = plan.topology.stride_between(0, n_stages - 1)
         self.build(plan, **own)
 
     def __init_subclass__(cls) -> None:
@@ -181,6 +185,22 @@ class PlannedNetwork(AbstractDynamicNetworkArchitectures):
     @abstractmethod
     def own_arguments(cls, configuration: Configuration) -> dict[str, Any]:
         """The constructor's arguments that follow from a plan made for a U-Net, beside its topology and settings."""
+
+    def check_size(self, x: Tensor) -> None:
+        """Refuse an image that the strides do not divide; every network's forward pass begins with this.
+
+        For torch.compile it makes the sizes constants, once for the whole network: each size has a graph of its own and
+        nothing in it is symbolic but the batch.
+
+        Raises:
+            ValueError: the image (B, C, *spatial) has other axes, or a size that is no multiple of the total stride.
+        """
+        size = tuple([operator.index(n) for n in x.shape[2:]])
+        if len(size) != len(self.total_stride) or any(n % s for n, s in zip(size, self.total_stride, strict=True)):
+            raise ValueError(
+                f"{type(self).__name__} takes images whose sizes are multiples of {self.total_stride}, the strides of "
+                f"its plan; got {size}. Pad the image, as nnU-Net's predictor does"
+            )
 
     @staticmethod
     def initialize(module: nn.Module) -> None:

@@ -59,7 +59,7 @@ class SwinUnetEncoder(nn.Module):
         the last."""
         x = self.patch_norm(self.patch_embed(x).movedim(1, -1).contiguous())
         skips = []
-        for stage, merge in zip(self.stages, self.merges, strict=False):
+        for stage, merge in zip(self.stages[:-1], self.merges, strict=True):
             skips.append(x)
             x = merge(stage(x))
         return [*skips, self.norm(self.stages[-1](x))]
@@ -108,10 +108,10 @@ class SwinUnetDecoder(UNetDecoder):
 
         With deep supervision a list, full resolution first.
         """
-        *skips, x = skips
+        x = skips[-1]
         maps = []
-        for upsample, join, stage in zip(self.upsamplings, self.joins, self.stages, strict=True):
-            x = stage(join(x, upsample(x), skips.pop()))
+        for upsample, join, stage, skip in zip(self.upsamplings, self.joins, self.stages, skips[-2::-1], strict=True):
+            x = stage(join(x, upsample(x), skip))
             maps.append(x)
         if not self.deep_supervision:
             return self._logits(self.seg_layers[-1], self.expansions[-1](self.norms[-1](x)))
@@ -226,4 +226,5 @@ class SwinUnet(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         return self.decoder(self.encoder(x))

@@ -172,5 +172,6 @@ class SwinUNETR(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         maps = [x, *self.encoder(x)]
         return self.decoder([block(m) for block, m in zip(self.skip_blocks, maps, strict=True)])

@@ -297,6 +297,7 @@ class TransBTS(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         *skips, deep = self.encoder(x)
         maps = [*skips, self.bottleneck(deep)]
         for pool in self.pools:

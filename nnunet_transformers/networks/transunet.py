@@ -129,5 +129,6 @@ class TransUNet(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         *skips, deepest = self.encoder(x)
         return self.decoder([*skips, self.bottleneck(deepest)])

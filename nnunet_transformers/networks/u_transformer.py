@@ -9,7 +9,6 @@ the paper: 3D and anisotropy; the self-attention is a residual behind a layer no
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,8 +44,7 @@ class SelfAttentionOfMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) to the same."""
-        # Where torch.compile makes sizes dynamic, `index` makes the map's constants again; only the batch may vary.
-        size = tuple(operator.index(n) for n in x.shape[2:])
+        size = tuple(x.shape[2:])
         y = self.norm(x.movedim(1, -1))
         y = y + sine_position_of_map(size, self.voxel, y.shape[-1], str(y.device)).to(y.dtype)
         return x + self.attention(y.flatten(1, -2)).unflatten(1, size).movedim(-1, 1)
@@ -138,6 +136,7 @@ class UTransformer(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         *skips, deepest = self.encoder(x)
         return self.decoder([*skips, self.bottleneck(deepest)])
 

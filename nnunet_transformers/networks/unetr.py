@@ -79,7 +79,7 @@ class VisionTransformer(nn.Module):
         grid = x.shape[1:-1]
         x = x.flatten(1, -2)
         maps = []
-        for number, block in enumerate(self.blocks, start=1):
+        for number, block in enumerate(self.blocks, 1):  # torch 2.4 does not trace start=1
             x = block(x)
             if number in self.taps:
                 maps.append(x)
@@ -189,6 +189,7 @@ class UNETR(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         maps = [x, *self.encoder(x)]
         return self.decoder([block(m) for block, m in zip(self.skip_blocks, maps, strict=True)])
 

@@ -169,6 +169,7 @@ class UNETRPP(PlannedNetwork):
 
     def forward(self, x: Tensor) -> Tensor | list[Tensor]:
         """(B, input_channels, *spatial), sizes multiples of the total stride, to logits (B, num_classes, *spatial)."""
+        self.check_size(x)
         skips = [self.image_block(x), *self.encoder(x)]
         if self.passes_second_stage:
             skips.insert(1, x)  # in the place of a skip that nothing reads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -9,9 +10,13 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.get_network_from_plans import get_network_from_plans
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 from torch import nn
+from torch._dynamo import OptimizedModule
+from torch.nn.parallel import DistributedDataParallel
 
+from nnunet_transformers import __version__
 from nnunet_transformers.networks.planned_network import PlannedNetwork
 from nnunet_transformers.planning.network_arguments import network_arguments
+from nnunet_transformers.training.eager_fallback import EagerFallback
 from nnunet_transformers.training.recipe import EpochSchedule, Recipe
 
 
@@ -25,6 +30,7 @@ class TransformerTrainer(nnUNetTrainer):
 
     architecture: ClassVar[type[PlannedNetwork]]
     recipe: ClassVar[Recipe]
+    network: nn.Module
 
     # nnU-Net reads the arguments' names off this signature.
     def __init__(
@@ -35,9 +41,13 @@ class TransformerTrainer(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008
     ) -> None:
+        # Kept with the model, which an exported zip brings to people who have never heard of this package.
+        dataset_json = {**dataset_json, "trainer_from": f"Python package nnunet-transformers {__version__}"}
         super().__init__(plans, configuration, fold, dataset_json, device)
         self.initial_lr = self.recipe.lr
         self.weight_decay = self.recipe.weight_decay
+        # Of two stages there is one output; nnU-Net's deep supervision would give it the weight 0 / 0.
+        self.enable_deep_supervision = len(self.configuration_manager.pool_op_kernel_sizes) > 2
 
     @classmethod
     def build_network_architecture(
@@ -50,7 +60,7 @@ class TransformerTrainer(nnUNetTrainer):
     ) -> nn.Module:
         """The network for a configuration of any plans; nnU-Net calls this for training and for inference."""
         arguments, to_import = network_arguments(cls.architecture, configuration_manager.configuration)
-        return get_network_from_plans(
+        network = get_network_from_plans(
             f"{cls.architecture.__module__}.{cls.architecture.__qualname__}",
             arguments,
             to_import,
@@ -59,6 +69,26 @@ class TransformerTrainer(nnUNetTrainer):
             allow_init=True,
             deep_supervision=enable_deep_supervision,
         )
+        EagerFallback(print).guard(network)  # for a prediction; a training puts its own in this place
+        return network
+
+    def initialize(self) -> None:
+        super().initialize()
+        self.eager_fallback = EagerFallback(self.print_to_log_file)
+        for owner in (self.network, self.loss):
+            for module in owner.modules():
+                if isinstance(module, OptimizedModule):
+                    self.eager_fallback.guard(module._orig_mod)
+
+    def train_step(self, batch: dict) -> dict:
+        if not self._do_i_compile():
+            return super().train_step(batch)
+        return self.eager_fallback.tried(partial(super().train_step, batch), self.network, self._wrap_again)
+
+    def _wrap_again(self) -> None:
+        """DistributedDataParallel anew: one whose backward pass broke off waits for its end for ever."""
+        if self.is_ddp:
+            self.network = DistributedDataParallel(self.network.module, device_ids=[self.local_rank])
 
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         optimizer = self.recipe.optimizer(self.network)

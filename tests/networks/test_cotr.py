@@ -148,7 +148,7 @@ def test_logits_of_the_up_sampled_map_are_up_sampled_logits(stride):
 
 
 def test_the_sine_encoding_is_the_papers_along_each_axis():
-    encoding = sine_encoding((4, 6, 5), 36)
+    encoding = sine_encoding((4, 6, 5), 36).numpy()
     assert encoding.shape == (4, 6, 5, 36)
     for axis, n in enumerate((4, 6, 5)):
         of_axis = np.moveaxis(encoding[..., 12 * axis : 12 * axis + 12], axis, 0)
@@ -162,7 +162,7 @@ def test_the_sine_encoding_is_the_papers_along_each_axis():
 
 def test_the_sine_encoding_tells_all_tokens_apart_whatever_the_channels():
     for size, dim in [((4, 6), 8), ((4, 6), 7), ((3, 4, 2), 10), ((3, 4, 2), 12)]:
-        rows = sine_encoding(size, dim).reshape(-1, dim)
+        rows = sine_encoding(size, dim).reshape(-1, dim).numpy()
         assert len(np.unique(rows.round(6), axis=0)) == math.prod(size)
 
 

@@ -170,7 +170,7 @@ def test_windows_and_their_masks_are_made_once_per_shape_unlike_in_the_authors_c
         return build_window_layout(*shape)
 
     monkeypatch.setattr(windows, "build_window_layout", counted)
-    windows.window_layout.__wrapped__.cache_clear()
+    windows.window_layout.cache_clear()
     network = build([1, 2, 2, 2, 2], embed_dim=12, window_sizes=2)
     for _ in range(2):
         network(torch.randn(1, 1, 64, 32))

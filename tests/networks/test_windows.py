@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nnunet_transformers.networks.layers import windows as windows_module
 from nnunet_transformers.networks.layers.swin_block import SwinBlock
-from nnunet_transformers.networks.layers.windows import WindowPartition, build_window_layout, clip_window
+from nnunet_transformers.networks.layers.windows import MapWindows, build_window_layout, clip_window
 
 
 @st.composite
@@ -24,10 +24,10 @@ def layouts(draw):
 
 @given(layouts(), st.integers(1, 3))
 def test_every_token_goes_into_a_window_and_comes_back(layout, batch):
-    size, window, shift = layout
-    partition = WindowPartition(build_window_layout(size, window, shift), batch)
+    size = layout[0]
+    windows = MapWindows(*layout)
     x = torch.arange(batch * math.prod(size) * 2, dtype=torch.float64).view(batch, *size, 2)
-    assert torch.equal(partition.from_windows(partition.to_windows(x), size), x)
+    assert torch.equal(windows.from_windows(windows.to_windows(x)), x)
 
 
 @given(layouts())
@@ -68,11 +68,15 @@ def test_masks_are_stored_by_kind_of_window_at_most_eight_in_3d():
 
 
 def test_gradients_pass_the_partition_unchanged_and_padding_receives_none():
-    partition = WindowPartition(build_window_layout((5, 6), (4, 4), (2, 2)), 2)
+    windows = MapWindows((5, 6), (4, 4), (2, 2))
     x = torch.randn(2, 5, 6, 3, dtype=torch.float64, requires_grad=True)
     factor = torch.randn(2, 5, 6, 3, dtype=torch.float64)
-    (partition.from_windows(3 * partition.to_windows(x), (5, 6)) * factor).sum().backward()
+    (windows.from_windows(3 * windows.to_windows(x)) * factor).sum().backward()
     torch.testing.assert_close(x.grad, 3 * factor)
+    rows = windows.to_windows(x.detach()).requires_grad_()
+    windows.from_windows(rows).sum().backward()
+    assert torch.equal(rows.grad, windows.to_windows(torch.ones_like(x)))
+    assert (rows.grad == 0).any()
 
 
 def test_a_window_as_large_as_the_map_is_not_shifted():
@@ -87,11 +91,11 @@ def test_windows_that_do_not_fit_are_refused(window, shift):
 
 def test_a_network_asks_for_the_windows_of_a_shape_once_unlike_monai():
     block = SwinBlock(4, 1, (2, 2), (1, 1))
-    windows_module.window_layout.__wrapped__.cache_clear()
+    windows_module.window_layout.cache_clear()
     with torch.no_grad():
         for batch in (1, 2):
             block(torch.randn(batch, 4, 6, 4))
-    assert windows_module.window_layout.__wrapped__.cache_info().misses == 1
+    assert windows_module.window_layout.cache_info().misses == 1
 
 
 def test_window_and_shift_are_left_as_given_and_eval_drops_nothing_unlike_torchvision():

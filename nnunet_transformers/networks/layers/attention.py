@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nnunet_transformers.networks.layers.windows import WindowGroup
+from nnunet_transformers.networks.layers.windows import MapWindows, WindowGroup, n_windows
 
-# Scores that one chunk of the backward pass holds at a time; bounds its memory and keeps it near the cache.
-_CHUNK_BYTES = 8 << 20
+# Scores that one chunk of the backward pass holds at a time: on a CPU as many as its cache does, elsewhere more, as few
+# large kernels are worth more there than the cache.
+_CHUNK_BYTES_ON_CPU, _CHUNK_BYTES = 8 << 20, 256 << 20
 
 
 def explicit(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -54,32 +55,134 @@ class _ShapeOfAttention(torch.autograd.Function):
         return out
 
 
-def explicit_in_windows(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
+def explicit_in_windows(qkv: Tensor, bias: Tensor, windows: MapWindows, scale: float) -> Tensor:
     """softmax(q k^T * scale + bias + mask) v, written out.
 
     Args:
-        qkv: (n, n_tokens, 3, heads, head_dim), n windows, those of each group side by side.
+        qkv: (n_windows * B, n_tokens, 3, heads, head_dim), rows as `MapWindows.to_windows` makes them.
         bias: (heads, n_tokens, n_tokens).
-        groups: consecutive ranges of windows and their masks; together all n.
+        windows: of the map; they say which tokens see each other.
         scale: factor of the scores.
 
     Returns:
-        (n, n_tokens, heads, head_dim).
+        (n_windows * B, n_tokens, heads, head_dim).
     """
     out = []
-    for group in groups:
+    for group in _groups(qkv, windows):
         q, k, v = _heads_first(qkv[group.start : group.stop])
         scores = (q * scale) @ k.transpose(-2, -1) + _masked(bias, group)
         out.append(scores.softmax(dim=-1).to(v.dtype) @ v)
     return torch.cat(out).transpose(1, 2)
 
 
-def fused_in_windows(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
+def fused_in_windows(qkv: Tensor, bias: Tensor, windows: MapWindows, scale: float) -> Tensor:
     """`explicit_in_windows` through PyTorch's fused kernels; same arguments, same result."""
-    if qkv.device.type in ("cpu", "meta") and torch.is_grad_enabled() and (qkv.requires_grad or bias.requires_grad):
-        # PyTorch's CPU kernel gives no gradient for the bias and falls back to one that keeps all scores.
-        return _RecomputedAttention.apply(qkv, bias, tuple(groups), scale)
-    return _forward_in_windows(qkv, bias, groups, scale)
+    return _window_attention(qkv, bias, *windows, scale)
+
+
+# One operator, so that a compiler sees one node: the masks, which follow from shapes, never become constants of a
+# graph, and the bias reaches its kernel in the layout that it has here. PyTorch's own kernels give no gradient for a
+# bias (CPU) or keep all scores for it (CUDA).
+
+
+@torch.library.custom_op(
+    "nnunet_transformers::window_attention",
+    mutates_args=(),
+    schema="(Tensor qkv, Tensor bias, SymInt[] map_size, SymInt[] window, SymInt[] shift, float scale) -> Tensor",
+)
+def _window_attention(
+    qkv: Tensor, bias: Tensor, map_size: Sequence[int], window: Sequence[int], shift: Sequence[int], scale: float
+) -> Tensor:
+    out = []
+    with torch.no_grad(), torch.autocast(qkv.device.type, enabled=False):
+        for group in _groups(qkv, _map_windows(map_size, window, shift)):
+            q, k, v = _heads_first(qkv[group.start : group.stop])
+            masked_bias = _masked(bias, group)[None].to(q.dtype)
+            out.append(F.scaled_dot_product_attention(q, k, v, attn_mask=masked_bias, scale=scale).transpose(1, 2))
+        return (out[0] if len(out) == 1 else torch.cat(out)).contiguous()
+
+
+@_window_attention.register_fake
+def _(
+    qkv: Tensor, bias: Tensor, map_size: Sequence[int], window: Sequence[int], shift: Sequence[int], scale: float
+) -> Tensor:
+    n, n_tokens, _, heads, head_dim = qkv.shape
+    return qkv.new_empty(n, n_tokens, heads, head_dim)
+
+
+@torch.library.custom_op(
+    "nnunet_transformers::window_attention_backward",
+    mutates_args=(),
+    schema="(Tensor grad, Tensor qkv, Tensor bias, Tensor out, SymInt[] map_size, SymInt[] window, SymInt[] shift, "
+    "float scale) -> (Tensor, Tensor)",
+)
+def _window_attention_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    bias: Tensor,
+    out: Tensor,
+    map_size: Sequence[int],
+    window: Sequence[int],
+    shift: Sequence[int],
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    """The scores computed again, chunk by chunk.
+
+    Dao et al., "FlashAttention", NeurIPS 2022, section 3.1 and appendix B.2: with P the softmax and delta the row sums
+    of dO * O, dV = P^T dO, dS = P * (dO V^T - delta), dQ = dS K, dK = dS^T Q; the bias' gradient is dS summed over
+    windows.
+    """
+    _, n_tokens, _, heads, head_dim = qkv.shape
+    grad_qkv = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
+    sum_dtype = torch.promote_types(bias.dtype, torch.float32)
+    grad_bias = torch.zeros(bias.shape, dtype=sum_dtype, device=bias.device)
+    chunk_bytes = _CHUNK_BYTES_ON_CPU if qkv.device.type == "cpu" else _CHUNK_BYTES
+    chunk = max(1, chunk_bytes // (heads * n_tokens**2 * qkv.element_size()))
+    with torch.no_grad(), torch.autocast(qkv.device.type, enabled=False):
+        delta = (grad * out).sum(-1, keepdim=True).transpose(1, 2)
+        for group in _groups(qkv, _map_windows(map_size, window, shift)):
+            masked_bias = _masked(bias, group).to(qkv.dtype)
+            for start in range(group.start, group.stop, chunk):
+                part = slice(start, min(start + chunk, group.stop))
+                q, k, v = (t.reshape(-1, n_tokens, head_dim) for t in _heads_first(qkv[part]))
+                grad_out = grad[part].transpose(1, 2).reshape(-1, n_tokens, head_dim)
+                q = q * scale
+                scores = torch.bmm(q, k.transpose(1, 2)).unflatten(0, (-1, heads)).add_(masked_bias)
+                p = torch.softmax(scores, dim=-1).flatten(0, 1)
+                grad_scores = torch.bmm(grad_out, v.transpose(1, 2)).sub_(delta[part].flatten(0, 1)).mul_(p)
+                # In float32: the sum over all windows of gradients scaled for float16 would leave its range.
+                grad_bias += grad_scores.unflatten(0, (-1, heads)).sum(0, dtype=sum_dtype)
+                grad_q, grad_k, grad_v = grad_qkv[part].permute(2, 0, 3, 1, 4).unbind(0)
+                grad_q.copy_(torch.bmm(grad_scores, k).mul_(scale).view_as(grad_q))
+                grad_k.copy_(torch.bmm(grad_scores.transpose(1, 2), q).view_as(grad_k))
+                grad_v.copy_(torch.bmm(p.transpose(1, 2), grad_out).view_as(grad_v))
+    return grad_qkv, grad_bias.to(bias.dtype)
+
+
+@_window_attention_backward.register_fake
+def _(
+    grad: Tensor,
+    qkv: Tensor,
+    bias: Tensor,
+    out: Tensor,
+    map_size: Sequence[int],
+    window: Sequence[int],
+    shift: Sequence[int],
+    scale: float,
+) -> tuple[Tensor, Tensor]:
+    return qkv.new_empty(qkv.shape), bias.new_empty(bias.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    qkv, bias, *ctx.shapes_and_scale = inputs
+    ctx.save_for_backward(qkv, bias, output)
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return *_window_attention_backward(grad, *ctx.saved_tensors, *ctx.shapes_and_scale), None, None, None, None
+
+
+_window_attention.register_autograd(_gradients, setup_context=_keep)
 
 
 def _heads_first(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,52 +195,9 @@ def _masked(bias: Tensor, group: WindowGroup) -> Tensor:
     return bias if group.mask is None else bias + group.mask.to(bias.dtype)
 
 
-def _forward_in_windows(qkv: Tensor, bias: Tensor, groups: Sequence[WindowGroup], scale: float) -> Tensor:
-    out = []
-    for group in groups:
-        q, k, v = _heads_first(qkv[group.start : group.stop])
-        out.append(
-            F.scaled_dot_product_attention(q, k, v, attn_mask=_masked(bias, group)[None].to(q.dtype), scale=scale)
-        )
-    return (out[0] if len(out) == 1 else torch.cat(out)).transpose(1, 2)
+def _map_windows(map_size: Sequence[int], window: Sequence[int], shift: Sequence[int]) -> MapWindows:
+    return MapWindows(tuple(map_size), tuple(window), tuple(shift))
 
 
-class _RecomputedAttention(torch.autograd.Function):
-    """Attention that keeps its inputs and output and computes the scores again, chunk by chunk, for the gradient.
-
-    Dao et al., "FlashAttention", NeurIPS 2022, section 3.1 and appendix B.2: with P the softmax and delta the row sums
-    of dO * O, dV = P^T dO, dS = P * (dO V^T - delta), dQ = dS K, dK = dS^T Q; the bias' gradient is dS summed over
-    windows.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, qkv: Tensor, bias: Tensor, groups: tuple[WindowGroup, ...], scale: float) -> Tensor:
-        out = _forward_in_windows(qkv.detach(), bias.detach(), groups, scale)
-        ctx.save_for_backward(qkv, bias, out)
-        ctx.groups, ctx.scale = groups, scale
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        qkv, bias, out = ctx.saved_tensors
-        _, n_tokens, _, heads, head_dim = qkv.shape
-        grad_qkv = torch.empty_like(qkv)
-        grad_bias = torch.zeros_like(bias, dtype=torch.promote_types(bias.dtype, torch.float32))
-        delta = (grads[0] * out).sum(-1, keepdim=True).transpose(1, 2)
-        chunk = max(1, _CHUNK_BYTES // (heads * n_tokens**2 * qkv.element_size()))
-        for group in ctx.groups:
-            masked_bias = _masked(bias, group).to(qkv.dtype)
-            for start in range(group.start, group.stop, chunk):
-                part = slice(start, min(start + chunk, group.stop))
-                q, k, v = (t.reshape(-1, n_tokens, head_dim) for t in _heads_first(qkv[part]))
-                grad_out = grads[0][part].transpose(1, 2).reshape(-1, n_tokens, head_dim)
-                q = q * ctx.scale
-                scores = torch.bmm(q, k.transpose(1, 2)).unflatten(0, (-1, heads)).add_(masked_bias)
-                p = torch.softmax(scores, dim=-1).flatten(0, 1)
-                grad_scores = torch.bmm(grad_out, v.transpose(1, 2)).sub_(delta[part].flatten(0, 1)).mul_(p)
-                grad_bias += grad_scores.unflatten(0, (-1, heads)).sum(0)
-                grad_q, grad_k, grad_v = grad_qkv[part].permute(2, 0, 3, 1, 4).unbind(0)
-                grad_q.copy_(torch.bmm(grad_scores, k).mul_(ctx.scale).view_as(grad_q))
-                grad_k.copy_(torch.bmm(grad_scores.transpose(1, 2), q).view_as(grad_k))
-                grad_v.copy_(torch.bmm(p.transpose(1, 2), grad_out).view_as(grad_v))
-        return grad_qkv, grad_bias.to(bias.dtype), None, None
+def _groups(qkv: Tensor, windows: MapWindows) -> tuple[WindowGroup, ...]:
+    return windows.groups(qkv.shape[0] // n_windows(windows.map_size, windows.window), qkv.device)

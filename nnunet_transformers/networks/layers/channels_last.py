@@ -1,6 +1,7 @@
 """Operations of a convolutional decoder that PyTorch's CPU kernels do faster in another form; results are the same.
 
-benchmarks/swin_unetr_vs_monai.py times the whole network with them. On other devices the modules run as they are.
+benchmarks/swin_unetr_vs_monai.py times the whole network with them. On other devices, and in a graph that is compiled
+or exported, the modules run as they are: such a graph is the same on every device.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 def to_channels_last(x: Tensor) -> Tensor:
     """On CPU the map with its channels last in memory, as the encoder's maps are; convolutions keep that layout."""
-    return x.contiguous(memory_format=_CHANNELS_LAST[x.ndim]) if x.device.type == "cpu" else x
+    return x.contiguous(memory_format=_CHANNELS_LAST[x.ndim]) if _is_run_on_cpu(x) else x
 
 
 def pointwise_conv(conv: Any, x: Tensor) -> Tensor:
@@ -62,5 +63,9 @@ def norm(module: Any, x: Tensor) -> Tensor:
     return module(x)
 
 
+def _is_run_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def _is_channels_last_on_cpu(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.is_contiguous(memory_format=_CHANNELS_LAST[x.ndim])
+    return _is_run_on_cpu(x) and x.is_contiguous(memory_format=_CHANNELS_LAST[x.ndim])

@@ -10,7 +10,6 @@ last before its linear layer; the gate starts open.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 
 import torch.nn.functional as F
@@ -69,14 +68,13 @@ class CrossAttentionGate(nn.Module):
             deep: (B, deep_dim, *spatial / stride).
             skip: (B, dim, *spatial).
         """
-        # Where torch.compile makes sizes dynamic, `index` makes the map's constants again; only the batch may vary.
-        size = tuple(operator.index(n) for n in deep.shape[2:])
+        size = tuple(deep.shape[2:])
         factor = pooling_factor(size, self.voxel, self.max_tokens)
         skip_factor = tuple(f * s for f, s in zip(factor, self.stride, strict=True))
 
         y = self.embed_deep(_pool(deep, factor).movedim(1, -1))
         s = self.embed_skip(_pool(skip, skip_factor).movedim(1, -1))
-        tokens = tuple(operator.index(n) for n in y.shape[1:-1])
+        tokens = tuple(y.shape[1:-1])
         voxel = tuple(v * f for v, f in zip(self.voxel, factor, strict=True))
         position = sine_position_of_map(tokens, voxel, y.shape[-1], str(y.device)).to(y.dtype)
 
@@ -86,7 +84,7 @@ class CrossAttentionGate(nn.Module):
         gate = self.gate(self.norm(z)).sigmoid().unflatten(1, tokens).movedim(-1, 1)
         gate = resize(gate, [n * f for n, f in zip(tokens, skip_factor, strict=True)])
         # The last tokens may reach beyond the map.
-        for axis, (n, stride) in enumerate(zip(size, self.stride, strict=True), start=2):
+        for axis, (n, stride) in enumerate(zip(size, self.stride, strict=True), 2):
             gate = gate.narrow(axis, 0, n * stride)
         return gate
 
@@ -108,7 +106,8 @@ def pooling_factor(size: Sequence[int], voxel: Sequence[float], max_tokens: int)
     """
     factor, tokens = [1] * len(size), list(size)
     while math.prod(tokens) > max_tokens:
-        finest = min((axis for axis, n in enumerate(tokens) if n > 1), key=lambda axis: voxel[axis] * factor[axis])
+        # Not min(..., key=...), which torch.compile does not trace before 2.13.
+        _, finest = min([(voxel[axis] * factor[axis], axis) for axis, n in enumerate(tokens) if n > 1])
         factor[finest] *= 2
         tokens[finest] = math.ceil(size[finest] / factor[finest])
     return tuple(factor)

@@ -11,13 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from nnunet_transformers.networks.layers.made_once import made_once
 from nnunet_transformers.networks.topology import Sizes
 
 
@@ -37,21 +35,13 @@ def sample(maps: Tensor, points: Tensor) -> Tensor:
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="zeros", align_corners=False).flatten(3)
 
 
-def token_centres(sizes: Sequence[Sequence[int]]) -> np.ndarray:
-    """Where the tokens of maps of these sizes stand, from 0 to 1 over the maps' extent, (n_tokens, dims)."""
-    return np.concatenate(
-        [
-            np.stack([(index.ravel() + 0.5) / n for index, n in zip(np.indices(size), size, strict=True)], axis=-1)
-            for size in sizes
-        ]
-    )
-
-
-@made_once(maxsize=32)
-def _geometry(sizes: tuple[Sizes, ...], device: str) -> tuple[Tensor, Tensor]:
-    """Token centres (n_tokens, dims) and sizes (n_levels, dims)."""
-    centres = torch.from_numpy(token_centres(sizes).astype(np.float32))
-    return centres.to(device), torch.tensor(sizes, dtype=torch.float32).to(device)
+def token_centres(sizes: Sequence[Sequence[int]], device: torch.device | None = None) -> Tensor:
+    """Where the tokens of maps of these sizes stand, from 0 to 1 over the maps' extent, (n_tokens, dims), float32."""
+    centres = []
+    for size in sizes:
+        along_axes = [(torch.arange(n, device=device) + 0.5) / n for n in size]
+        centres.append(torch.stack(torch.meshgrid(*along_axes, indexing="ij"), dim=-1).flatten(0, -2))
+    return torch.cat(centres)
 
 
 class DeformableAttention(nn.Module):
@@ -106,14 +96,15 @@ class DeformableAttention(nn.Module):
             for linear in (self.attention_weights, self.sampling_offsets)
         )
         dtype = torch.promote_types(x.dtype, torch.float32)
-        centres, extents = _geometry(sizes, str(x.device))
+        centres = token_centres(sizes, x.device).to(dtype)
         weights = weights.softmax(-1, dtype=dtype).unflatten(-1, (self.num_levels, self.num_points))
         offsets = offsets.to(dtype).unflatten(-1, (self.num_levels, self.num_points, -1))
         values = self.value(x).to(dtype).unflatten(-1, (self.num_heads, -1)).permute(0, 2, 3, 1).flatten(0, 1)
 
         out = []
         for level, tokens in enumerate(values.split([math.prod(size) for size in sizes], dim=-1)):
-            points = centres[:, None] + offsets[:, :, level] / extents[level]
+            steps = [o / n for o, n in zip(offsets[:, :, level].unbind(-1), sizes[level], strict=True)]
+            points = centres[:, None] + torch.stack(steps, dim=-1)
             samples = sample(tokens.unflatten(-1, sizes[level]), points)
             out.append((samples * weights[:, None, :, level]).sum(-1))
         heads = sum(out[1:], out[0])

@@ -10,17 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nnunet_transformers.networks.layers.made_once import made_once
+from nnunet_transformers.networks.layers.sine_position import with_doubles
 from nnunet_transformers.networks.topology import Sizes
 
 _TEMPERATURE = 10000.0
 
 
-def sine_encoding(size: Sequence[int], dim: int) -> np.ndarray:
+def sine_encoding(size: Sequence[int], dim: int, device: torch.device | None = None) -> Tensor:
     """Sines and cosines in turn of the coordinate along each axis at falling frequencies.
 
     Each axis has the same part of the channels, the first also what is left over. A frequency serves as many channels
@@ -29,26 +28,22 @@ def sine_encoding(size: Sequence[int], dim: int) -> np.ndarray:
     Args:
         size: of the map.
         dim: channels.
+        device: where it is made; not every device has float64.
 
     Returns:
-        (*size, dim).
+        (*size, dim), float64.
     """
     dims = len(size)
     encodings = []
     for axis, n in enumerate(size):
         width = dim // dims + (dim % dims if axis == 0 else 0)
-        channel = np.arange(width)
-        frequency = _TEMPERATURE ** -(dims * (channel // dims) / width)
-        angle = 2 * math.pi * (np.arange(n)[:, None] + 0.5) / n * frequency
-        encoding = np.where(channel % 2, np.cos(angle), np.sin(angle))
+        channel = torch.arange(width, device=device)
+        frequency = _TEMPERATURE ** -(dims * (channel // dims).double() / width)
+        angle = 2 * math.pi * (torch.arange(n, dtype=torch.float64, device=device)[:, None] + 0.5) / n * frequency
+        encoding = torch.where(channel % 2 == 1, angle.cos(), angle.sin())
         shape = [n if a == axis else 1 for a in range(dims)]
-        encodings.append(np.broadcast_to(encoding.reshape(*shape, width), (*size, width)))
-    return np.concatenate(encodings, axis=-1)
-
-
-@made_once(maxsize=32)
-def _encoding(size: Sizes, dim: int, device: str) -> Tensor:
-    return torch.from_numpy(sine_encoding(size, dim).reshape(-1, dim).astype(np.float32)).to(device)
+        encodings.append(encoding.view(*shape, width).expand(*size, width))
+    return torch.cat(encodings, dim=-1)
 
 
 class LevelPositionEmbedding(nn.Module):
@@ -65,5 +60,6 @@ class LevelPositionEmbedding(nn.Module):
 
     def forward(self, sizes: tuple[Sizes, ...]) -> Tensor:
         """(n_tokens, C) for maps of these sizes, one map after another, the tokens of a map in raster order."""
-        dim, device = self.levels.shape[1], str(self.levels.device)
-        return torch.cat([_encoding(size, dim, device) + level for size, level in zip(sizes, self.levels, strict=True)])
+        dim, device = self.levels.shape[1], self.levels.device
+        encodings = [sine_encoding(size, dim, with_doubles(device)).flatten(0, -2) for size in sizes]
+        return torch.cat([e.to(device, torch.float32) + level for e, level in zip(encodings, self.levels, strict=True)])

@@ -1,4 +1,4 @@
-"""Tensors that follow from a shape alone (indices, masks, encodings of positions), made once per shape and device."""
+"""Tensors that follow from a shape alone (indices, masks), made once per shape and device."""
 
 from __future__ import annotations
 
@@ -15,21 +15,15 @@ Result = TypeVar("Result")
 def made_once(maxsize: int) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
     """Decorator of a function from shapes and a device to tensors, which keeps its results.
 
-    torch.compile takes them as constants of the graph instead of tracing how they are made. They are no inference
-    tensors even where a prediction is the first to need them, so a training may save them for its backward pass.
+    Only for use inside the kernels of custom operators (`torch.library.custom_op`): a compiler or an exporter sees the
+    operator as one node and never runs its kernel, so what is kept is never a tensor of a trace. The results are no
+    inference tensors even where a prediction is the first to need them.
 
     Args:
         maxsize: results to keep.
     """
 
     def decorate(make: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-        kept = functools.lru_cache(maxsize)(torch.inference_mode(False)(make))
-
-        @torch.compiler.assume_constant_result
-        @functools.wraps(kept)
-        def look_up(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            return kept(*args, **kwargs)  # type: ignore[arg-type]  # a ParamSpec cannot say that they are hashable
-
-        return look_up
+        return functools.lru_cache(maxsize)(torch.inference_mode(False)(make))  # type: ignore[return-value]
 
     return decorate

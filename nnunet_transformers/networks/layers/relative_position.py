@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,55 @@ def _index(window: tuple[int, ...], table_window: tuple[int, ...], device: str) 
     return torch.from_numpy(relative_position_index(window, table_window).reshape(-1)).to(device)
 
 
+@torch.library.custom_op(
+    "nnunet_transformers::relative_position_bias",
+    mutates_args=(),
+    schema="(Tensor table, SymInt[] window, SymInt[] table_window) -> Tensor",
+)
+def _bias(table: Tensor, window: Sequence[int], table_window: Sequence[int]) -> Tensor:
+    n_tokens = math.prod(window)
+    index = _index(tuple(window), tuple(table_window), str(table.device))
+    return F.embedding(index, table).view(n_tokens, n_tokens, -1).permute(2, 0, 1).contiguous()
+
+
+@_bias.register_fake
+def _(table: Tensor, window: Sequence[int], table_window: Sequence[int]) -> Tensor:
+    n_tokens = math.prod(window)
+    return table.new_empty(table.shape[1], n_tokens, n_tokens)
+
+
+@torch.library.custom_op(
+    "nnunet_transformers::relative_position_bias_backward",
+    mutates_args=(),
+    schema="(Tensor grad, SymInt[] window, SymInt[] table_window) -> Tensor",
+)
+def _bias_backward(grad: Tensor, window: Sequence[int], table_window: Sequence[int]) -> Tensor:
+    index = _index(tuple(window), tuple(table_window), str(grad.device))
+    rows = grad.permute(1, 2, 0).reshape(-1, grad.shape[0])
+    return torch.ops.aten.embedding_dense_backward(rows, index, table_rows(table_window), -1, False)
+
+
+@_bias_backward.register_fake
+def _(grad: Tensor, window: Sequence[int], table_window: Sequence[int]) -> Tensor:
+    return grad.new_empty(table_rows(table_window), grad.shape[0])
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, *ctx.windows = inputs
+
+
+def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return _bias_backward(grad, *ctx.windows), None, None
+
+
+_bias.register_autograd(_gradients, setup_context=_keep)
+
+
+def table_rows(table_window: Sequence[int]) -> int:
+    """Offsets between two tokens of a window."""
+    return math.prod(2 * w - 1 for w in table_window)
+
+
 class RelativePositionBias(nn.Module):
     """The bias of every pair of tokens in a window, per head.
 
@@ -56,11 +106,9 @@ class RelativePositionBias(nn.Module):
     def __init__(self, window: Sequence[int], num_heads: int) -> None:
         super().__init__()
         self.window = tuple(window)
-        self.table = nn.Parameter(torch.zeros(math.prod(2 * w - 1 for w in window), num_heads))
+        self.table = nn.Parameter(torch.zeros(table_rows(window), num_heads))
         trunc_normal_(self.table, std=0.02)
 
     def forward(self, window: Sequence[int]) -> Tensor:
         """(heads, n_tokens, n_tokens) for a window of this size."""
-        n_tokens = math.prod(window)
-        index = _index(tuple(window), self.window, str(self.table.device))
-        return F.embedding(index, self.table).view(n_tokens, n_tokens, -1).permute(2, 0, 1).contiguous()
+        return _bias(self.table, tuple(window), self.window)

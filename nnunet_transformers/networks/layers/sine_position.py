@@ -14,8 +14,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nnunet_transformers.networks.layers.made_once import made_once
-
 # As published. The shortest wavelength is 2 pi mm.
 _LONGEST_WAVELENGTH = 2 * math.pi * 10000
 
@@ -33,22 +31,17 @@ def sine_position(positions: Sequence[Tensor], dim: int) -> Tensor:
     """
     sizes = [len(position) for position in positions]
     n_axes, n_pairs = len(positions), dim // 2
-    encoded = torch.zeros(*sizes, dim, dtype=positions[0].dtype, device=positions[0].device)
-    start = 0
+    encoded = []
     for axis, position in enumerate(positions):
         pairs = n_pairs // n_axes + (axis < n_pairs % n_axes)
         exponents = torch.arange(pairs, dtype=position.dtype, device=position.device) / max(pairs, 1)
         phase = position[:, None] * (2 * math.pi / _LONGEST_WAVELENGTH) ** exponents
         along_axis = torch.cat((phase.sin(), phase.cos()), dim=1)
-        shape = [1] * n_axes
-        shape[axis] = sizes[axis]
-        encoded[..., start : start + 2 * pairs] = along_axis.view(*shape, 2 * pairs)
-        start += 2 * pairs
-    return encoded
+        shape = [sizes[a] if a == axis else 1 for a in range(n_axes)]
+        encoded.append(along_axis.view(*shape, 2 * pairs).expand(*sizes, 2 * pairs))
+    return torch.cat([*encoded, encoded[0].new_zeros(*sizes, dim % 2)], dim=-1)
 
 
-# A network meets the shapes of one patch, or of a few whole volumes: one entry per stage and shape.
-@made_once(maxsize=64)
 def sine_position_of_map(size: tuple[int, ...], voxel: tuple[float, ...], dim: int, device: str) -> Tensor:
     """`sine_position` of the voxel centres of a map, measured from the image's corner.
 
@@ -61,6 +54,12 @@ def sine_position_of_map(size: tuple[int, ...], voxel: tuple[float, ...], dim: i
     Returns:
         (1, *spatial, dim), float32.
     """
-    # In double precision on the CPU: a phase may be many turns, and not every device has doubles.
-    centres = [(torch.arange(n, dtype=torch.float64, device="cpu") + 0.5) * v for n, v in zip(size, voxel, strict=True)]
+    # In double precision: a phase may be many turns.
+    place = with_doubles(torch.device(device))
+    centres = [(torch.arange(n, dtype=torch.float64, device=place) + 0.5) * v for n, v in zip(size, voxel, strict=True)]
     return sine_position(centres, dim)[None].to(device, torch.float32)
+
+
+def with_doubles(device: torch.device) -> torch.device:
+    """The device, or the CPU in the place of one that has no float64."""
+    return torch.device("cpu") if device.type == "mps" else device

@@ -6,7 +6,6 @@ authors' code: see `windows` and `relative_position`; attention is fused.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from nnunet_transformers.networks.layers import attention
 from nnunet_transformers.networks.layers.relative_position import RelativePositionBias
 from nnunet_transformers.networks.layers.transformer_block import initialize_linear
-from nnunet_transformers.networks.layers.windows import WindowPartition, clip_window, window_layout
+from nnunet_transformers.networks.layers.windows import MapWindows
 
 
 class WindowCrossAttention(nn.Module):
@@ -43,18 +42,13 @@ class WindowCrossAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """(B, *spatial, C) and the (B, *spatial, C) it attends to, to the former's size."""
-        batch, *sizes, dim = x.shape
-        # Where torch.compile makes sizes dynamic, `index` makes the map's constants again; only the batch may vary.
-        spatial = tuple(operator.index(n) for n in sizes)
-        window, shift = clip_window(spatial, self.window, (0,) * len(spatial))
-        partition = WindowPartition(window_layout(spatial, window, shift, str(x.device)), batch)
-        head_dim = dim // self.num_heads
-        kv = self.kv(partition.to_windows(context)).unflatten(-1, (2, self.num_heads, head_dim))
-        q = partition.to_windows(x).unflatten(-1, (1, self.num_heads, head_dim)).to(kv.dtype)
-        out = attention.fused_in_windows(
-            torch.cat((q, kv), dim=2), self.position_bias(window), partition.groups, head_dim**-0.5
-        )
-        return self.proj(partition.from_windows(out.flatten(2), spatial))
+        windows = MapWindows.of_map(x.shape[1:-1], self.window, (0,) * len(self.window))
+        head_dim = x.shape[-1] // self.num_heads
+        kv = self.kv(windows.to_windows(context)).unflatten(-1, (2, self.num_heads, head_dim))
+        q = windows.to_windows(x).unflatten(-1, (1, self.num_heads, head_dim)).to(kv.dtype)
+        qkv = torch.cat((q, kv), dim=2)
+        out = attention.fused_in_windows(qkv, self.position_bias(windows.window), windows, head_dim**-0.5)
+        return self.proj(windows.from_windows(out.flatten(2)))
 
 
 class SkipAttentionBlock(nn.Module):

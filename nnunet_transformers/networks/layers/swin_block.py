@@ -7,7 +7,6 @@ in Hatamizadeh et al., "Swin UNETR", BrainLes 2021. Differences from MONAI's ver
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 
 from timm.layers import DropPath, Mlp
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from nnunet_transformers.networks.layers import attention
 from nnunet_transformers.networks.layers.relative_position import RelativePositionBias
 from nnunet_transformers.networks.layers.transformer_block import initialize_linear
-from nnunet_transformers.networks.layers.windows import WindowPartition, clip_window, window_layout
+from nnunet_transformers.networks.layers.windows import MapWindows
 
 
 class ShiftedWindowAttention(nn.Module):
@@ -42,16 +41,11 @@ class ShiftedWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, *spatial, C) to the same."""
-        batch, *sizes, dim = x.shape
-        # Where torch.compile makes sizes dynamic, `index` makes the map's constants again; only the batch may vary.
-        spatial = tuple(operator.index(n) for n in sizes)
-        window, shift = clip_window(spatial, self.window, self.shift)
-        partition = WindowPartition(window_layout(spatial, window, shift, str(x.device)), batch)
-        qkv = self.qkv(partition.to_windows(x)).unflatten(-1, (3, self.num_heads, dim // self.num_heads))
-        out = attention.fused_in_windows(
-            qkv, self.position_bias(window), partition.groups, (dim // self.num_heads) ** -0.5
-        )
-        return self.proj(partition.from_windows(out.flatten(2), spatial))
+        windows = MapWindows.of_map(x.shape[1:-1], self.window, self.shift)
+        head_dim = x.shape[-1] // self.num_heads
+        qkv = self.qkv(windows.to_windows(x)).unflatten(-1, (3, self.num_heads, head_dim))
+        out = attention.fused_in_windows(qkv, self.position_bias(windows.window), windows, head_dim**-0.5)
+        return self.proj(windows.from_windows(out.flatten(2)))
 
 
 class SwinBlock(nn.Module):

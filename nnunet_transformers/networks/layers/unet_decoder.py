@@ -75,16 +75,16 @@ class UNetDecoder(nn.Module):
 
         With deep supervision a list, full resolution first, one entry per stage.
         """
-        *skips, x = skips
+        x = skips[-1]
         n_before = len(self.seg_layers) - len(self.stages)
-        logits = [pointwise_conv(head, x) for head in self.seg_layers[:n_before] if self.deep_supervision]
-        for upsample, join, stage, head in zip(
-            self.upsamplings, self.joins, self.stages, self.seg_layers[n_before:], strict=True
+        logits = [pointwise_conv(head, x) for head in self.seg_layers[:n_before]] if self.deep_supervision else []
+        for upsample, join, stage, head, skip in zip(
+            self.upsamplings, self.joins, self.stages, self.seg_layers[n_before:], skips[-2::-1], strict=True
         ):
-            x = stage(join(x, upsample(x), skips.pop()))
-            if self.deep_supervision or not skips:
+            x = stage(join(x, upsample(x), skip))
+            if self.deep_supervision:
                 logits.append(pointwise_conv(head, x))
-        return logits[::-1] if self.deep_supervision else logits[0]
+        return logits[::-1] if self.deep_supervision else pointwise_conv(self.seg_layers[-1], x)
 
     def only_for_deep_supervision(self) -> list[nn.Parameter]:
         """The parameters that logits at full resolution do without."""

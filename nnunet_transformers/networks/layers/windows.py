@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -146,62 +146,108 @@ def window_layout(
     )
 
 
-class _ToWindows(torch.autograd.Function):
-    """A gather whose backward is the inverse gather, not the slow scatter-add of index_select."""
+class MapWindows(NamedTuple):
+    """How a map is cut into windows: shapes only, so a compiler and an exporter may look at it.
 
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, to_windows: Tensor, from_windows: Tensor) -> Tensor:
-        ctx.save_for_backward(from_windows)
-        return rows.index_select(0, to_windows)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (from_windows,) = ctx.saved_tensors
-        return grads[0].index_select(0, from_windows), None, None
-
-
-class _FromWindows(torch.autograd.Function):
-    """The way back; padded tokens receive no gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, to_windows: Tensor, from_windows: Tensor, padding: Tensor | None) -> Tensor:
-        ctx.save_for_backward(to_windows, padding)
-        return rows.index_select(0, from_windows)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        to_windows, padding = ctx.saved_tensors
-        grad = grads[0].index_select(0, to_windows)
-        if padding is not None:
-            grad = grad.masked_fill(padding[:, None], 0)
-        return grad, None, None, None
-
-
-class WindowPartition:
-    """Moves tokens of a batch of maps into windows and back, for one layout.
-
-    Windows come in the layout's order with the samples of the batch side by side: row `w * batch + b`. So the windows
-    of one mask stay consecutive for any batch.
+    Attributes:
+        map_size: spatial size of the map.
+        window: window size per axis, at most the map's.
+        shift: cyclic shift per axis, smaller than the window.
     """
 
-    def __init__(self, layout: WindowLayout, batch: int) -> None:
-        n_windows, n_tokens = layout.source.shape
-        n_positions = layout.window.numel()
-        sample = torch.arange(batch, device=layout.source.device)
-        self.groups = tuple(WindowGroup(g.start * batch, g.stop * batch, g.mask) for g in layout.groups)
-        self.layout, self.batch = layout, batch
-        self._to = (layout.source[:, None, :] + sample[None, :, None] * n_positions).reshape(-1)
-        self._from = ((layout.window * batch + sample[:, None]) * n_tokens + layout.token).reshape(-1)
-        padding = layout.padding
-        self._padding = None if padding is None else padding[:, None].expand(n_windows, batch, n_tokens).reshape(-1)
+    map_size: tuple[int, ...]
+    window: tuple[int, ...]
+    shift: tuple[int, ...]
+
+    @classmethod
+    def of_map(cls, map_size: Sequence[int], window: Sequence[int], shift: Sequence[int]) -> MapWindows:
+        """Those of a map of this size, clipped to it (`clip_window`)."""
+        return cls(tuple(map_size), *clip_window(map_size, window, shift))
 
     def to_windows(self, x: Tensor) -> Tensor:
-        """(B, *spatial, C) to (n_windows * B, n_tokens, C)."""
-        rows = _ToWindows.apply(x.reshape(-1, x.shape[-1]), self._to, self._from)
-        return rows.view(-1, self.layout.source.shape[1], x.shape[-1])
+        """(B, *spatial, C) to (n_windows * B, n_tokens, C); padded tokens are 0.
 
-    def from_windows(self, windows: Tensor, spatial: Sequence[int]) -> Tensor:
+        Windows come in the order of `WindowLayout` with the samples of the batch side by side: row `w * B + b`. So the
+        windows of one mask stay consecutive for any batch.
+        """
+        return _to_windows(x, self.window, self.shift)
+
+    def from_windows(self, windows: Tensor) -> Tensor:
         """(n_windows * B, n_tokens, C) to (B, *spatial, C)."""
-        rows = windows.reshape(-1, windows.shape[-1])
-        rows = _FromWindows.apply(rows, self._to, self._from, self._padding)
-        return rows.view(self.batch, *spatial, windows.shape[-1])
+        return _from_windows(windows, *self)
+
+    def groups(self, batch: int, device: torch.device) -> tuple[WindowGroup, ...]:
+        """Ranges of rows of `to_windows` that share a mask."""
+        groups = window_layout(*self, str(device)).groups
+        return tuple(WindowGroup(g.start * batch, g.stop * batch, g.mask) for g in groups)
+
+
+# The two operators are linear and each other's transpose: what one gathers, the other one's backward pass scatters, and
+# neither needs the slow scatter-add of index_select.
+
+
+@torch.library.custom_op(
+    "nnunet_transformers::to_windows", mutates_args=(), schema="(Tensor x, SymInt[] window, SymInt[] shift) -> Tensor"
+)
+def _to_windows(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> Tensor:
+    batch, *map_size, channels = x.shape
+    layout = window_layout(tuple(map_size), tuple(window), tuple(shift), str(x.device))
+    n_tokens = layout.source.shape[1]
+    sample = torch.arange(batch, device=x.device)[None, :, None] * math.prod(map_size)
+    rows = x.reshape(-1, channels).index_select(0, (layout.source[:, None, :] + sample).reshape(-1))
+    windows = rows.view(-1, n_tokens, channels)
+    if layout.padding is not None:
+        windows.view(-1, batch, n_tokens, channels).masked_fill_(layout.padding[:, None, :, None], 0)
+    return windows
+
+
+@_to_windows.register_fake
+def _(x: Tensor, window: Sequence[int], shift: Sequence[int]) -> Tensor:
+    batch, *map_size, channels = x.shape
+    return x.new_empty(n_windows(map_size, window) * batch, math.prod(window), channels)
+
+
+@torch.library.custom_op(
+    "nnunet_transformers::from_windows",
+    mutates_args=(),
+    schema="(Tensor windows, SymInt[] map_size, SymInt[] window, SymInt[] shift) -> Tensor",
+)
+def _from_windows(windows: Tensor, map_size: Sequence[int], window: Sequence[int], shift: Sequence[int]) -> Tensor:
+    n_rows, n_tokens, channels = windows.shape
+    layout = window_layout(tuple(map_size), tuple(window), tuple(shift), str(windows.device))
+    batch = n_rows // layout.source.shape[0]
+    sample = torch.arange(batch, device=windows.device)[:, None]
+    index = ((layout.window * batch + sample) * n_tokens + layout.token).reshape(-1)
+    return windows.reshape(-1, channels).index_select(0, index).view(batch, *map_size, channels)
+
+
+@_from_windows.register_fake
+def _(windows: Tensor, map_size: Sequence[int], window: Sequence[int], shift: Sequence[int]) -> Tensor:
+    batch = windows.shape[0] // n_windows(map_size, window)
+    return windows.new_empty(batch, *map_size, windows.shape[-1])
+
+
+def _keep_map_size(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, *ctx.window_and_shift = inputs
+    ctx.map_size = x.shape[1:-1]
+
+
+def _keep_shapes(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, _, *ctx.window_and_shift = inputs
+
+
+def _to_windows_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return _from_windows(grad, ctx.map_size, *ctx.window_and_shift), None, None
+
+
+def _from_windows_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    return _to_windows(grad, *ctx.window_and_shift), None, None, None
+
+
+_to_windows.register_autograd(_to_windows_backward, setup_context=_keep_map_size)
+_from_windows.register_autograd(_from_windows_backward, setup_context=_keep_shapes)
+
+
+def n_windows(map_size: Sequence[int], window: Sequence[int]) -> int:
+    """Windows that cover a map."""
+    return math.prod((n + w - 1) // w for n, w in zip(map_size, window, strict=True))
