@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,13 @@ from nnunet_transformers.comparison import compare_commands
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 where `doctor` finds something to mend, 2 for an error of the user's."""
-    arguments = _parser().parse_args(argv)
+    with warnings.catch_warnings():
+        if not sys.warnoptions:  # other packages' warnings are not for who types this; -W or PYTHONWARNINGS shows them
+            warnings.simplefilter("ignore")
+        return _run(_parser().parse_args(argv))
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         code = arguments.run(arguments)
         sys.stdout.flush()

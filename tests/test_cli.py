@@ -6,10 +6,15 @@ import json
 import subprocess
 import sys
 
+import failing_backends
 import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_transformers.cli import main
+from nnunet_transformers.networks.swin_unetr import SwinUNETR
 from nnunet_transformers.plugin.autostart import TRAINER_FOLDER, VARIABLE
+from nnunet_transformers.training import transformer_trainer
 from nnunet_transformers.training.trainers import trainer_names
 
 COMMANDS = ["list", "convert", "scan", "phantom", "compare", "demo", "doctor", "env"]
@@ -98,6 +103,34 @@ def test_doctor_says_what_to_do_about_a_missing_path(monkeypatch, capsys, tmp_pa
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))
     assert main(["doctor", "--json"]) == 0
     assert {check["name"]: check["ok"] for check in json.loads(capsys.readouterr().out)}["nnUNet_raw"] is True
+
+
+def test_doctor_takes_a_training_step_and_says_how_it_went(monkeypatch, capsys):
+    def step() -> dict:
+        (check,) = [check for check in json.loads(capsys.readouterr().out) if check["name"] == "training step"]
+        return check
+
+    main(["doctor", "--json"])
+    assert step()["ok"] is True
+    with monkeypatch.context() as patch:
+        patch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
+        patch.setattr(transformer_trainer, "OLDEST_TORCH_TO_COMPILE", "1")
+        compile_default = torch.compile
+        patch.setattr(torch, "compile", lambda module: compile_default(module, backend=failing_backends.in_backward))
+        main(["doctor", "--json"])
+        fallen_back = step()
+    assert fallen_back["ok"] is None
+    assert "in eager mode" in fallen_back["found"]
+    assert "planted over two lines" in fallen_back["found"]
+    monkeypatch.setattr(SwinUNETR, "forward", failing_backends.fails)
+    assert main(["doctor", "--json"]) == 1
+    assert step()["found"] == "fails on cpu: PlantedError: planted over two lines"
+
+
+def test_no_command_prints_the_warnings_of_other_packages():
+    command = [sys.executable, "-c", "import sys; from nnunet_transformers.cli import main; sys.exit(main(['list']))"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert shown.stderr == ""
 
 
 def test_doctor_notices_that_nnunet_cannot_find_us(monkeypatch, capsys):

@@ -28,6 +28,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from tiny_dataset import TinyDataset, add_cascade, narrow, set_topology
 
 from nnunet_transformers import __version__
+from nnunet_transformers.networks.swin_unetr import SwinUNETR
+from nnunet_transformers.training import transformer_trainer
 from nnunet_transformers.training.registry import registry
 from nnunet_transformers.training.trainers import trainer_names
 
@@ -86,9 +88,7 @@ def command(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-def test_nnunets_commands_plan_train_validate_and_predict_with_regions_and_an_ignore_label(
-    command: Callable[..., str], tmp_path: Path
-) -> None:
+def test_nnunets_commands_plan_train_validate_and_predict(command: Callable[..., str], tmp_path: Path) -> None:
     REGIONS.write(tmp_path / "nnUNet_raw")
     dataset, short = str(REGIONS.id), f"{THOROUGHLY_TESTED}_1epochs_2iterations"
     planned = command(
@@ -330,6 +330,7 @@ def test_a_training_whose_compilation_fails_ends_as_one_that_was_never_compiled(
     with monkeypatch.context() as patch:
         # On a GPU nnU-Net compiles by default; here it has to be told that the CPU is one, and what to compile with.
         patch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
+        patch.setattr(transformer_trainer, "OLDEST_TORCH_TO_COMPILE", "1")
         patch.setattr(torch, "compile", lambda module: compile_default(module, backend=backend))
         compiled = trained(f"{THOROUGHLY_TESTED}_2epochs_2iterations")
         patch.setenv("nnUNet_compile", "t")
@@ -347,6 +348,19 @@ def test_a_training_whose_compilation_fails_ends_as_one_that_was_never_compiled(
     assert log.count("planted over two lines") == (failure != "nothing")
     scores = [json.loads(Path(t.output_folder, "validation", "summary.json").read_text()) for t in (eager, compiled)]
     assert scores[0]["foreground_mean"]["Dice"] == pytest.approx(scores[1]["foreground_mean"]["Dice"], abs=0.01)
+
+
+def test_an_older_torch_than_the_networks_compile_with_trains_in_eager_mode_and_says_so(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = plans_of(workshop, ISOTROPIC, "nnUNetPlans", "nnUNetPlans_older_torch")
+    set_topology(plans["configurations"]["3d_fullres"], (16, 16, 16), halvings(3))
+    save_plans(workshop, plans)
+    monkeypatch.setattr(transformer_trainer, "OLDEST_TORCH_TO_COMPILE", "99")
+    monkeypatch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
+    trainer = train(f"{THOROUGHLY_TESTED}_1epochs_1iterations", ISOTROPIC, "3d_fullres", plans["plans_name"])
+    assert isinstance(trainer.network, SwinUNETR)
+    assert Path(trainer.log_file).read_text().count("is older than 99") == 1
 
 
 def test_the_results_folder_says_which_package_its_trainer_is_from(workshop: Path) -> None:

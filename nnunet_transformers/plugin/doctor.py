@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import platform
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -98,13 +101,48 @@ def _paths() -> Iterator[Check]:
 def _device() -> Iterator[Check]:
     import torch
 
-    if not torch.cuda.is_available():
-        yield Check("GPU", None, "none; train with -device cpu (slow) or mps")
-        yield Check("torch.compile", None, "nnU-Net does not compile without a CUDA GPU")
-        return
     for i in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(i)
         yield Check("GPU", True, f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
-    compiles = os.environ.get("nnUNet_compile", "true").lower() in ("true", "1", "t")
-    remedy = "" if compiles else "unset nnUNet_compile to train faster"
-    yield Check("torch.compile", compiles or None, "on for training" if compiles else "off by nnUNet_compile", remedy)
+    if torch.cuda.is_available():
+        yield from _training_step("cuda")
+    elif torch.backends.mps.is_available():
+        yield Check("GPU", None, "Apple's; train with -device mps")
+        yield from _training_step("mps")
+    else:
+        yield Check("GPU", None, "none that torch can use; train with -device cpu, which is slow")
+        yield from _training_step("cpu")
+
+
+def _training_step(device: str) -> Iterator[Check]:
+    """One step of a small Swin UNETR by nnU-Net's own means, compiled where it would compile a user's network."""
+    import torch
+    from torch._dynamo import OptimizedModule
+
+    from nnunet_transformers.training.eager_fallback import one_line
+    from nnunet_transformers.training.rehearsal import plans_for, random_batch, rehearsal
+    from nnunet_transformers.training.trainers import nnUNetTrainerSwinUNETR
+
+    print(f"Taking a training step on {device} (where it is compiled, that takes a minute or two) ...", file=sys.stderr)
+    plans, started = plans_for((32, 32, 32), (1, 1, 1), width=16), time.perf_counter()
+    try:
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            rehearsal(nnUNetTrainerSwinUNETR, plans, torch.device(device)) as trainer,
+        ):
+            loss = float(trainer.train_step(random_batch(trainer))["loss"])
+            log = Path(trainer.log_file).read_text().splitlines()
+            compiled = isinstance(trainer.network, OptimizedModule)
+    except Exception as error:  # whatever it is, a training would end with it
+        yield Check("training step", False, f"fails on {device}: {one_line(error)}")
+        return
+    seconds = time.perf_counter() - started
+    in_eager_mode = [line for line in log if "eager mode" in line]
+    if not math.isfinite(loss):
+        yield Check("training step", False, f"the loss on {device} is {loss}")
+    elif in_eager_mode:
+        said = in_eager_mode[0].partition(": ")[2]  # after nnU-Net's time stamp
+        yield Check("training step", None, f"right on {device}, in eager mode, as a training here will be: {said}")
+    else:
+        how = "compiled" if compiled else "not compiled, nor will nnU-Net compile a training here"
+        yield Check("training step", True, f"right on {device}, {how}; {seconds:.0f} s")

@@ -31,9 +31,11 @@ class EagerFallback:
     def __init__(self, report: Report) -> None:
         self.report = report
         self.is_eager = False
+        self.is_used = False
 
     def guard(self, module: nn.Module) -> None:
         """Put the net under a module; compiled or not, before or after, it and its weights stay as they are."""
+        self.is_used = True
         run, run_eagerly = module._call_impl, torch.compiler.disable(module._call_impl)
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -56,10 +58,9 @@ class EagerFallback:
     def give_up_compiling(self, error: Exception) -> None:
         """From now on every guarded module runs in eager mode."""
         self.is_eager = True
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        reason = reason if len(reason) <= _LONGEST_REASON else reason[: _LONGEST_REASON - 1] + "…"
         self.report(
-            f"torch.compile failed, going on in eager mode: slower, with the same result and nothing lost ({reason})"
+            "torch.compile failed, going on in eager mode: slower, with the same result and nothing lost "
+            f"({one_line(error)})"
         )
 
     def tried(self, step: Callable[[], Any], network: nn.Module, start_again: Callable[[], object]) -> Any:
@@ -70,7 +71,7 @@ class EagerFallback:
             network: with the buffers that the step may have changed when it fails.
             start_again: called before the step is made again.
         """
-        if self.is_eager:
+        if self.is_eager or not self.is_used:
             return step()
         restore = _random_state_and_buffers(network)
         try:
@@ -92,6 +93,12 @@ class EagerFallback:
             yield
         finally:
             self.is_eager = False
+
+
+def one_line(error: Exception) -> str:
+    """What kind of error it is and the beginning of what it says."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 1] + "…"
 
 
 def _is_out_of_memory(error: Exception) -> bool:

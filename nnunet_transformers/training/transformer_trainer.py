@@ -12,12 +12,16 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import nn
 from torch._dynamo import OptimizedModule
 from torch.nn.parallel import DistributedDataParallel
+from torch.torch_version import TorchVersion
 
 from nnunet_transformers import __version__
 from nnunet_transformers.networks.planned_network import PlannedNetwork
 from nnunet_transformers.planning.network_arguments import network_arguments
 from nnunet_transformers.training.eager_fallback import EagerFallback
 from nnunet_transformers.training.recipe import EpochSchedule, Recipe
+
+# What the sessions of noxfile.py hold; before it, compiling is left alone.
+OLDEST_TORCH_TO_COMPILE = "2.6"
 
 
 class TransformerTrainer(nnUNetTrainer):
@@ -74,15 +78,21 @@ class TransformerTrainer(nnUNetTrainer):
 
     def initialize(self) -> None:
         super().initialize()
+        if not compiles_with(torch.__version__) and super()._do_i_compile():
+            self.print_to_log_file(
+                f"torch {torch.__version__} is older than {OLDEST_TORCH_TO_COMPILE}, from which on this network is "
+                "known to compile: training in eager mode, slower and with the same result"
+            )
         self.eager_fallback = EagerFallback(self.print_to_log_file)
         for owner in (self.network, self.loss):
             for module in owner.modules():
                 if isinstance(module, OptimizedModule):
                     self.eager_fallback.guard(module._orig_mod)
 
+    def _do_i_compile(self) -> bool:
+        return compiles_with(torch.__version__) and super()._do_i_compile()
+
     def train_step(self, batch: dict) -> dict:
-        if not self._do_i_compile():
-            return super().train_step(batch)
         return self.eager_fallback.tried(partial(super().train_step, batch), self.network, self._wrap_again)
 
     def _wrap_again(self) -> None:
@@ -93,3 +103,8 @@ class TransformerTrainer(nnUNetTrainer):
     def configure_optimizers(self) -> tuple[torch.optim.Optimizer, Any]:
         optimizer = self.recipe.optimizer(self.network)
         return optimizer, EpochSchedule(optimizer, self.recipe, self.num_epochs)
+
+
+def compiles_with(torch_version: str) -> bool:
+    """Whether this release of torch is one that the networks are known to compile with."""
+    return TorchVersion(torch_version) >= OLDEST_TORCH_TO_COMPILE

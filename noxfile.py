@@ -1,0 +1,38 @@
+"""The package as a user installs it, on the Pythons and releases of torch that it claims: `nox`; `nox --list`.
+
+Each session installs the wheel afresh, finds the trainers through the start-up file, runs nnU-Net's commands end to end
+and compiles every network (tests/contract/test_compiled.py), on torch 2.6 and later; older ones train in eager mode.
+"""
+
+import nox
+
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.error_on_missing_interpreters = True
+
+NEWEST = "newest"
+PAIRS = [("3.10", "2.4.1"), ("3.10", "2.6.0"), ("3.12", "2.8.0"), ("3.12", "2.11.0"), ("3.13", NEWEST)]
+# By name, where there is a Python 3.14 that nnU-Net's own dependencies install on.
+MORE_PAIRS = [("3.14", NEWEST)]
+
+nox.options.sessions = [f"torch(python='{python}', torch='{torch}')" for python, torch in PAIRS]
+
+END_TO_END = "tests/test_end_to_end.py::test_nnunets_commands_plan_train_validate_and_predict"
+# What is run, and which marked tests with it, by release of torch; a later one runs all.
+EAGER = ["tests/contract/test_networks.py", "tests/networks/test_windows.py"]
+COMPILED = ["tests/contract/test_compiled.py"]
+RUNS = {"2.4.1": (EAGER, "not inductor"), "2.6.0": (COMPILED, "not inductor")}
+
+
+@nox.session
+@nox.parametrize(("python", "torch"), PAIRS + MORE_PAIRS)
+def torch(session: nox.Session, torch: str) -> None:
+    """Install the wheel with this torch and follow a user's path."""
+    session.install(".", "torch" if torch == NEWEST else f"torch=={torch}", "hypothesis", "pytest", "pytest-xdist")
+    session.run("python", "-c", "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capability())")
+    tests, marked = RUNS.get(torch, (COMPILED, "matrix or not matrix"))
+    # Not `python -m pytest`, which would put the source tree in front of what was installed.
+    session.run(
+        *("pytest", "-n", "2", "-q", "-m", marked, "-k", "not of_a_gpu"),
+        *("tests/training/test_eager_fallback.py", END_TO_END, *tests, *session.posargs),
+    )
