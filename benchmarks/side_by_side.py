@@ -13,7 +13,7 @@ LOGITS, GRADIENTS = 0.02, 0.05
 
 
 class SideBySide:
-    """In the modes nnU-Net puts a network into, compiled and eager give the same, and compiling takes one graph for each.
+    """In the modes nnU-Net puts a network into, compiled and eager give the same, with one graph for each.
 
     Args:
         compiled: a network as torch.compile returns it.

@@ -1,5 +1,6 @@
 """How nnU-Net runs in the tests: one process, one thread, nothing compiled."""
 
+import functools
 import itertools
 import os
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def convolutions_right_in_bfloat16() -> Iterator[None]:
     """Without oneDNN where its bfloat16 gradient of a 3D convolution is wrong, as it is on 2^3 maps with AVX-512."""
     enabled = torch.backends.mkldnn.enabled
@@ -28,6 +29,7 @@ def convolutions_right_in_bfloat16() -> Iterator[None]:
     torch.backends.mkldnn.enabled = enabled
 
 
+@functools.cache
 def _gradients_are_right() -> bool:
     torch.manual_seed(0)
     for width_in, width in itertools.product((4, 8, 16, 32, 64), repeat=2):

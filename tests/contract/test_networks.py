@@ -194,7 +194,9 @@ def test_fused_attention_equals_its_explicit_twin_forward_and_backward(network_c
 @every_network
 @pytest.mark.parametrize("plan", [PLANS[3], PLANS[4]], ids=lambda p: p.name)
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-def test_bfloat16_autocast_is_finite_and_close_to_float32(network_class, plan, training):
+def test_bfloat16_autocast_is_finite_and_close_to_float32(
+    network_class, plan, training, convolutions_right_in_bfloat16
+):
     network = build(network_class, plan).train(training)
     with torch.no_grad():
         expected = network(image(plan))
@@ -206,6 +208,15 @@ def test_bfloat16_autocast_is_finite_and_close_to_float32(network_class, plan, t
         loss = network(image(plan)).float().square().mean()
     loss.backward()
     assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+@every_network
+def test_a_network_converted_to_bfloat16_trains(network_class, convolutions_right_in_bfloat16):
+    network = build(network_class, PLANS[4], deep_supervision=True).to(torch.bfloat16)
+    logits = network(image(PLANS[4]).to(torch.bfloat16))
+    assert {x.dtype for x in logits} == {torch.bfloat16}
+    sum(x.float().square().mean() for x in logits).backward()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
 @every_network

@@ -49,7 +49,9 @@ def nnunets_loss() -> nn.Module:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("entry", registry(), ids=lambda entry: entry.network.__name__)
-def test_200_steps_stay_finite_and_the_loss_falls(entry: Entry, dtype: torch.dtype):
+def test_200_steps_stay_finite_and_the_loss_falls(
+    entry: Entry, dtype: torch.dtype, convolutions_right_in_bfloat16: None
+):
     torch.manual_seed(0)
     network, loss_of = tiny(entry.network), nnunets_loss()
     image, target = phantom()

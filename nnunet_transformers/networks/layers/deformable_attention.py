@@ -107,7 +107,7 @@ class DeformableAttention(nn.Module):
             points = centres[:, None] + torch.stack(steps, dim=-1)
             samples = sample(tokens.unflatten(-1, sizes[level]), points)
             out.append((samples * weights[:, None, :, level]).sum(-1))
-        heads = sum(out[1:], out[0])
+        heads = sum(out[1:], out[0]).to(x.dtype)
         return self.proj(heads.unflatten(0, (-1, self.num_heads)).flatten(1, 2).transpose(1, 2))
 
 
