@@ -63,7 +63,7 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_is_lost_when_the_training_and_then_the_runner_are_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = "nnUNetTrainer_25epochs_1iterations"
+    trainer = "nnUNetTrainer_12epochs_1iterations"
     path = tmp_path / "killed.yaml"
     path.write_text(f"dataset: 104\nfolds: [0]\ntrainers: [{trainer}]\nwhere: {{local: {{device: cpu}}}}\n")
     experiment = parse_experiment(path)

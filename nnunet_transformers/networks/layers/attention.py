@@ -93,7 +93,8 @@ def fused_in_windows(qkv: Tensor, bias: Tensor, windows: MapWindows, scale: floa
 def _window_attention(
     qkv: Tensor, bias: Tensor, map_size: Sequence[int], window: Sequence[int], shift: Sequence[int], scale: float
 ) -> Tensor:
-    out = []
+    # A bias that asks for a gradient, even where none is recorded, keeps PyTorch from its fused kernel.
+    qkv, bias, out = qkv.detach(), bias.detach(), []
     with torch.no_grad(), torch.autocast(qkv.device.type, enabled=False):
         for group in _groups(qkv, _map_windows(map_size, window, shift)):
             q, k, v = _heads_first(qkv[group.start : group.stop])
@@ -134,12 +135,13 @@ def _window_attention_backward(
     """
     _, n_tokens, _, heads, head_dim = qkv.shape
     grad_qkv = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
-    sum_dtype = torch.promote_types(bias.dtype, torch.float32)
+    # Sums in float32: over windows and channels, gradients scaled for float16 would leave its range.
+    sum_dtype = torch.promote_types(qkv.dtype, torch.float32)
     grad_bias = torch.zeros(bias.shape, dtype=sum_dtype, device=bias.device)
     chunk_bytes = _CHUNK_BYTES_ON_CPU if qkv.device.type == "cpu" else _CHUNK_BYTES
     chunk = max(1, chunk_bytes // (heads * n_tokens**2 * qkv.element_size()))
     with torch.no_grad(), torch.autocast(qkv.device.type, enabled=False):
-        delta = (grad * out).sum(-1, keepdim=True).transpose(1, 2)
+        delta = (grad.to(sum_dtype) * out).sum(-1, keepdim=True).transpose(1, 2)
         for group in _groups(qkv, _map_windows(map_size, window, shift)):
             masked_bias = _masked(bias, group).to(qkv.dtype)
             for start in range(group.start, group.stop, chunk):
@@ -150,7 +152,6 @@ def _window_attention_backward(
                 scores = torch.bmm(q, k.transpose(1, 2)).unflatten(0, (-1, heads)).add_(masked_bias)
                 p = torch.softmax(scores, dim=-1).flatten(0, 1)
                 grad_scores = torch.bmm(grad_out, v.transpose(1, 2)).sub_(delta[part].flatten(0, 1)).mul_(p)
-                # In float32: the sum over all windows of gradients scaled for float16 would leave its range.
                 grad_bias += grad_scores.unflatten(0, (-1, heads)).sum(0, dtype=sum_dtype)
                 grad_q, grad_k, grad_v = grad_qkv[part].permute(2, 0, 3, 1, 4).unbind(0)
                 grad_q.copy_(torch.bmm(grad_scores, k).mul_(scale).view_as(grad_q))
