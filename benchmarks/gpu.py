@@ -60,6 +60,7 @@ TRAINERS = [entry.trainer for entry in registry()]
 PEERS = [BASELINE, "ResEncM", "nnUNet_PrimusV3S_Trainer"]
 MONAIS = ["MONAI SwinUNETR", "MONAI SwinUNETRV2", "MONAI UNETR"]
 ROUNDS = 7
+GPU_BYTES_OF_A_NETWORK = 10 << 30  # what most take while they are held against an eager copy; MONAI's take twice that
 
 
 def dtype(device: torch.device) -> torch.dtype:
@@ -101,11 +102,13 @@ def follow_the_users_path(trainer: Any, network: Any) -> dict[str, Any]:
     batch = random_batch(trainer)
     patches = batch["data"].to(trainer.device)
     larger = [n + s for n, s in zip(patches.shape[2:], network._orig_mod.total_stride, strict=True)]
+    compiling = seconds(partial(both.train, patches), trainer.device)
     both.follow(patches, torch.randn(1, patches.shape[1], *larger, device=trainer.device))
     losses = [float(trainer.train_step(batch)["loss"]) for _ in range(2)]
     assert all(map(math.isfinite, losses)), losses
     assert not trainer.eager_fallback.is_eager, "fell back to eager mode"
-    return {"graphs": len(both.modes), "differences": both.largest, "losses": losses}
+    result = {"graphs": len(both.modes), "differences": both.largest, "losses": losses}
+    return {"seconds to compile": compiling} | result
 
 
 def compile_step(network: nn.Module, patches: torch.Tensor) -> dict[str, Any]:
@@ -170,7 +173,7 @@ def work(pipe: Connection, name: str, size: tuple[int, ...], channels: int, devi
                 network, patches = compiled(trainer.network, device), random_batch(trainer)["data"].to(device)
                 if contract:
                     result |= follow_the_users_path(trainer, network)
-            result |= compile_step(network, patches)
+            result = compile_step(network, patches) | result
             if device.type == "cuda":
                 torch.cuda.empty_cache()
             result["seconds in all"] = time.perf_counter() - started
@@ -224,25 +227,33 @@ def versions(device: torch.device) -> dict[str, Any]:
 def run_networks(
     report: Report, names: list[str], size: tuple[int, ...], channels: int, device: torch.device, parts: set[str]
 ) -> None:
-    """The contract of ours and the speed of all, at one size."""
+    """The contract of ours and the speed of all, at one size; as many at once as cores and memory allow."""
+    at_once = max(2, os.cpu_count() or 2)
+    if device.type == "cuda":
+        at_once = min(at_once, max(2, torch.cuda.get_device_properties(device).total_memory // GPU_BYTES_OF_A_NETWORK))
+    for start in range(0, len(names), at_once):
+        run_at_once(report, names[start : start + at_once], size, channels, device, parts)
+
+
+def run_at_once(
+    report: Report, names: list[str], size: tuple[int, ...], channels: int, device: torch.device, parts: set[str]
+) -> None:
     context, label = get_context("spawn"), "x".join(map(str, size))
     workers: dict[str, tuple[Any, Connection]] = {}
     for name in names:
         ours, theirs = context.Pipe()
         contract = "contract" in parts and name in TRAINERS
-        process = context.Process(
-            target=work, args=(theirs, name, size, channels, str(device), contract), name=name, daemon=True
-        )
+        process = context.Process(target=work, args=(theirs, name, size, channels, str(device), contract), daemon=True)
         process.start()
         theirs.close()
         workers[name] = process, ours
     ready = []
     for name, (process, pipe) in workers.items():
         result = receive(pipe, report)
-        if result.get("ok"):
-            ready.append(name)
         report.add("contract" if name in TRAINERS else "compiled", f"{name}, {label}", result)
-        if not result.get("ok"):
+        if result["ok"]:
+            ready.append(name)
+        else:
             process.terminate()
     # Only now, when nothing else uses the GPU.
     for name in ready if "speed" in parts else []:
