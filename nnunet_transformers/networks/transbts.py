@@ -64,8 +64,8 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, *spatial) to the same."""
-        y = self.dropout(self.conv1(self.nonlin1(norm(self.norm1, x))))
-        return x + self.conv2(self.nonlin2(norm(self.norm2, y)))
+        y = self.dropout(self.conv1(norm(self.norm1, x, self.nonlin1)))
+        return x + self.conv2(norm(self.norm2, y, self.nonlin2))
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -131,7 +131,7 @@ class TransformerBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, *spatial) to the same."""
-        x = self.embed(self.nonlin(norm(self.norm, x)))
+        x = self.embed(norm(self.norm, x, self.nonlin))
         return self.feature_mapping(self.transformer(x.movedim(1, -1)).movedim(-1, 1))
 
 

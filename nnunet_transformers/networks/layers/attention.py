@@ -9,6 +9,7 @@ module, so that a test can put one in the place of the other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -95,7 +96,7 @@ def _window_attention(
 ) -> Tensor:
     # A bias that asks for a gradient, even where none is recorded, keeps PyTorch from its fused kernel.
     qkv, bias, out = qkv.detach(), bias.detach(), []
-    with torch.no_grad(), torch.autocast(qkv.device.type, enabled=False):
+    with torch.no_grad(), _as_given(qkv.device):
         for group in _groups(qkv, _map_windows(map_size, window, shift)):
             q, k, v = _heads_first(qkv[group.start : group.stop])
             masked_bias = _masked(bias, group)[None].to(q.dtype)
@@ -140,7 +141,7 @@ def _window_attention_backward(
     grad_bias = torch.zeros(bias.shape, dtype=sum_dtype, device=bias.device)
     chunk_bytes = _CHUNK_BYTES_ON_CPU if qkv.device.type == "cpu" else _CHUNK_BYTES
     chunk = max(1, chunk_bytes // (heads * n_tokens**2 * qkv.element_size()))
-    with torch.no_grad(), torch.autocast(qkv.device.type, enabled=False):
+    with torch.no_grad(), _as_given(qkv.device):
         delta = (grad.to(sum_dtype) * out).sum(-1, keepdim=True).transpose(1, 2)
         for group in _groups(qkv, _map_windows(map_size, window, shift)):
             masked_bias = _masked(bias, group).to(qkv.dtype)
@@ -184,6 +185,12 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _window_attention.register_autograd(_gradients, setup_context=_keep)
+
+
+def _as_given(device: torch.device) -> AbstractContextManager:
+    """Without autocast: what is given to an operator has its precision already."""
+    has_autocast = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if has_autocast else nullcontext()
 
 
 def _heads_first(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:

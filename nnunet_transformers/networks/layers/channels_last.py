@@ -1,7 +1,8 @@
-"""Operations of a convolutional decoder that PyTorch's CPU kernels do faster in another form; results are the same.
+"""Operations of a convolutional network that PyTorch does faster in another form on some device; results are the same.
 
-benchmarks/swin_unetr_vs_monai.py times the whole network with them. On other devices, and in a graph that is compiled
-or exported, the modules run as they are: such a graph is the same on every device.
+On a CPU maps have their channels last (benchmarks/swin_unetr_vs_monai.py times the whole network so), on a GPU norms of
+large maps have kernels of their own (`fused_norm`). In a graph that is compiled or exported the modules run as they
+are: such a graph is the same on every device.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnunet_transformers.networks.layers import fused_norm
 from nnunet_transformers.networks.layers.instance_norm import instance_norm_channels_last
 
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -55,12 +57,30 @@ def conv_of_parts(conv: Any, parts: Sequence[Tensor]) -> Tensor:
     return result
 
 
-def norm(module: Any, x: Tensor) -> Tensor:
-    """A normalisation layer; instance norm keeps a channels-last map as it is."""
-    is_instance_norm = isinstance(module, (nn.InstanceNorm2d, nn.InstanceNorm3d)) and not module.track_running_stats
-    if is_instance_norm and _is_channels_last_on_cpu(x) and x.dtype in (torch.float32, torch.float64):
-        return instance_norm_channels_last(x, module.weight, module.bias, module.eps)
-    return module(x)
+def norm(module: Any, x: Tensor, nonlin: nn.Module | None = None) -> Tensor:
+    """A normalisation layer and, where one is given, a non-linearity after it.
+
+    Instance norm keeps a channels-last map on a CPU as it is; on a GPU it takes a leaky ReLU into its own passes.
+    """
+    if isinstance(module, (nn.InstanceNorm2d, nn.InstanceNorm3d)) and not module.track_running_stats:
+        if fused_norm.is_used(x):
+            slope = _slope_below_0(nonlin)
+            y = fused_norm.fused_norm(x, module.weight, module.bias, module.eps, 1.0 if slope is None else slope)
+            return y if slope is not None or nonlin is None else nonlin(y)
+        if _is_channels_last_on_cpu(x) and x.dtype in (torch.float32, torch.float64):
+            y = instance_norm_channels_last(x, module.weight, module.bias, module.eps)
+            return y if nonlin is None else nonlin(y)
+    y = module(x)
+    return y if nonlin is None else nonlin(y)
+
+
+def _slope_below_0(nonlin: nn.Module | None) -> float | None:
+    """Of what is linear on either side of 0; None of anything else."""
+    if isinstance(nonlin, nn.LeakyReLU):
+        return nonlin.negative_slope
+    if isinstance(nonlin, nn.ReLU):
+        return 0.0
+    return 1.0 if nonlin is None or isinstance(nonlin, nn.Identity) else None
 
 
 def _is_run_on_cpu(x: Tensor) -> bool:

@@ -89,7 +89,7 @@ class ResidualBlock(nn.Module):
         """(B, in_channels, *spatial) to (B, out_channels, *spatial); several maps stand for their concatenation."""
         parts = x if isinstance(x, tuple) else (x,)
         y = self.dropout(to_channels_last(conv_of_parts(self.conv1, parts)))
-        y = self.nonlin1(norm(self.norm1, y))
+        y = norm(self.norm1, y, self.nonlin1)
         y = norm(self.norm2, self.conv2(y))
         # In place, into a map that no backward pass needs: a new one as large costs as much time as the sum.
         return self.nonlin2(y.add_(parts[0] if self.projection is None else self.projection(parts)))

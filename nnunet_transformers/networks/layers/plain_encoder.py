@@ -42,7 +42,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in_channels, *spatial) to (B, out_channels, *spatial / stride)."""
-        return self.nonlin(norm(self.norm, self.dropout(to_channels_last(self.conv(x)))))
+        return norm(self.norm, self.dropout(to_channels_last(self.conv(x))), self.nonlin)
 
 
 def stacked_convs(
