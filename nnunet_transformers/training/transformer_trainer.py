@@ -17,7 +17,7 @@ from torch.torch_version import TorchVersion
 from nnunet_transformers import __version__
 from nnunet_transformers.networks.planned_network import PlannedNetwork
 from nnunet_transformers.planning.network_arguments import network_arguments
-from nnunet_transformers.training.eager_fallback import EagerFallback
+from nnunet_transformers.training.eager_fallback import EagerFallback, one_line
 from nnunet_transformers.training.recipe import EpochSchedule, Recipe
 
 # What the sessions of noxfile.py hold; before it, compiling is left alone.
@@ -78,11 +78,8 @@ class TransformerTrainer(nnUNetTrainer):
 
     def initialize(self) -> None:
         super().initialize()
-        if not compiles_with(torch.__version__) and super()._do_i_compile():
-            self.print_to_log_file(
-                f"torch {torch.__version__} is older than {OLDEST_TORCH_TO_COMPILE}, from which on this network is "
-                "known to compile: training in eager mode, slower and with the same result"
-            )
+        if (reason := reason_not_to_compile()) and super()._do_i_compile():
+            self.print_to_log_file(f"Training in eager mode, slower and with the same result: {reason}")
         self.eager_fallback = EagerFallback(self.print_to_log_file)
         for owner in (self.network, self.loss):
             for module in owner.modules():
@@ -90,7 +87,7 @@ class TransformerTrainer(nnUNetTrainer):
                     self.eager_fallback.guard(module._orig_mod)
 
     def _do_i_compile(self) -> bool:
-        return compiles_with(torch.__version__) and super()._do_i_compile()
+        return super()._do_i_compile() and not reason_not_to_compile()
 
     def train_step(self, batch: dict) -> dict:
         return self.eager_fallback.tried(partial(super().train_step, batch), self.network, self._wrap_again)
@@ -105,6 +102,12 @@ class TransformerTrainer(nnUNetTrainer):
         return optimizer, EpochSchedule(optimizer, self.recipe, self.num_epochs)
 
 
-def compiles_with(torch_version: str) -> bool:
-    """Whether this release of torch is one that the networks are known to compile with."""
-    return TorchVersion(torch_version) >= OLDEST_TORCH_TO_COMPILE
+def reason_not_to_compile() -> str:
+    """Why torch.compile is left alone here; empty where it is not."""
+    if TorchVersion(torch.__version__) < OLDEST_TORCH_TO_COMPILE:
+        return f"torch {torch.__version__} is older than {OLDEST_TORCH_TO_COMPILE}, the first that they compile with"
+    try:
+        torch.compile(nn.Identity())  # compiles nothing yet, but refuses a Python or a platform that it does not know
+    except Exception as error:
+        return one_line(error)
+    return ""
