@@ -4,6 +4,9 @@ Each session installs the wheel afresh, finds the trainers through the start-up 
 and compiles every network (tests/contract/test_compiled.py), on torch 2.6 and later; older ones train in eager mode.
 """
 
+import os
+import shutil
+
 import nox
 
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -17,7 +20,12 @@ MORE_PAIRS = [("3.14", NEWEST)]
 
 nox.options.sessions = [f"torch(python='{python}', torch='{torch}')" for python, torch in PAIRS]
 
-END_TO_END = "tests/test_end_to_end.py::test_nnunets_commands_plan_train_validate_and_predict"
+ALWAYS = [
+    "tests/training/test_eager_fallback.py",
+    "tests/test_end_to_end.py::test_nnunets_commands_plan_train_validate_and_predict",
+    "tests/networks/test_operators.py",
+    "tests/networks/test_fused_norm.py",  # each torch has a Triton of its own
+]
 # What is run, and which marked tests with it, by release of torch; a later one runs all.
 EAGER = ["tests/contract/test_networks.py", "tests/networks/test_windows.py"]
 COMPILED = ["tests/contract/test_compiled.py"]
@@ -36,5 +44,9 @@ def torch(session: nox.Session, torch: str) -> None:
     # Not `python -m pytest`, which would put the source tree in front of what was installed.
     session.run(
         *("pytest", "-n", "2", "-q", "-m", marked, "-k", f"not ({NOT_RUN.get(torch, 'of_a_gpu')})"),
-        *("tests/training/test_eager_fallback.py", END_TO_END, *tests, *session.posargs),
+        *ALWAYS,
+        *tests,
+        *session.posargs,
     )
+    if os.environ.get("CI"):
+        shutil.rmtree(session.virtualenv.location)  # PyTorch with what it needs of CUDA takes 6 GB in each
