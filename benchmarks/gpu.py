@@ -52,6 +52,7 @@ from torch._dynamo import OptimizedModule
 from torch._dynamo.utils import counters
 
 from nnunet_transformers.plugin import autostart
+from nnunet_transformers.training.eager_fallback import one_line
 from nnunet_transformers.training.registry import registry
 from nnunet_transformers.training.rehearsal import plans_for, random_batch, rehearsal
 
@@ -131,14 +132,12 @@ def supervision(network: Any, enabled: bool) -> Iterator[None]:
 
 
 def measure(networks: dict[str, nn.Module], patches: torch.Tensor) -> dict[str, Any]:
-    """Milliseconds, medians, and MiB of a training step; eager and compiled take turns."""
+    """Milliseconds, medians, and MiB of a training step."""
     device = patches.device
     result: dict[str, Any] = {}
     for label, network in networks.items():
-        step, predict = (
-            partial(training_step, network, patches, dtype(patches.device)),
-            partial(inference, network, patches[:1], dtype(device)),
-        )
+        step = partial(training_step, network, patches, dtype(device))
+        predict = partial(inference, network, patches[:1], dtype(device))
         network.train()
         times = [seconds(step, device) for _ in range(ROUNDS + 2)][2:]
         result[f"training ms, {label}"] = 1000 * statistics.median(times)
@@ -183,8 +182,7 @@ def work(pipe: Connection, name: str, size: tuple[int, ...], channels: int, devi
         except Exception as error:
             if not isinstance(error, EOFError):
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-                pipe.send({"ok": False, "error": f"{said} ({Path(where.filename).name}:{where.lineno})"})
+                pipe.send({"ok": False, "error": f"{one_line(error)} ({Path(where.filename).name}:{where.lineno})"})
 
 
 # ---- The parts -----------------------------------------------------------------------------------------------------
@@ -290,8 +288,7 @@ def ratios(report: Report, size: int) -> None:
             for peer, other in (("PlainConvUNet", best(BASELINE, what)), ("MONAI", best(monai, what))):
                 if ours and other:
                     row[f"{what} over {peer}'s"] = ours / other
-        modes = ("eager", "compiled")
-        for mode in modes:
+        for mode in ("eager", "compiled"):
             ours, other = (speed.get(f"{n}, {label}", {}).get(f"training ms, {mode}") for n in (name, BASELINE))
             if ours and other:
                 row[f"{mode} training over PlainConvUNet's"] = ours / other
@@ -383,7 +380,7 @@ def main() -> None:
         try:
             step()
         except Exception as error:  # what one part has measured is not lost by another
-            report.add("failed", name, {"error": f"{type(error).__name__}: {error}"[:500]})
+            report.add("failed", name, {"error": one_line(error)})
     print(arguments.json)
 
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-LOGITS, GRADIENTS = 0.02, 0.05
+# Largest differences: of logits in units of the largest logit and 1, of gradients in units of their norm.
+BOUNDS = {"logits": 0.02, "gradients": 0.05}
+BOUNDS_OF_FLOAT32 = {"logits": 1e-3, "gradients": 1e-2}
 
 
 class SideBySide:
@@ -22,7 +24,7 @@ class SideBySide:
 
     Attributes:
         modes: every mode and size it has been in; each has a graph of its own.
-        largest: differences so far: of logits in units of the largest logit, of gradients in units of their norm.
+        largest: differences so far.
     """
 
     def __init__(self, compiled: nn.Module, eager: nn.Module, dtype: torch.dtype) -> None:
@@ -59,22 +61,22 @@ class SideBySide:
             self.scaler.scale(loss).backward()
             gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
             network.zero_grad()
-        self.compare("logits", [self.differences(*pair) for pair in zip(*logits, strict=True)], LOGITS)
+        self.compare("logits", [self.differences(*pair) for pair in zip(*logits, strict=True)])
         difference = (gradients[0] - gradients[1]).norm() / gradients[1].norm()
-        self.compare("gradients", [float(difference)], GRADIENTS)
+        self.compare("gradients", [float(difference)])
         self.count("train", image)
 
     def validate(self, image: Tensor) -> None:
         with torch.no_grad(), self.autocast():
             logits = self.compiled.eval()(image), self.eager.eval()(image)
-        self.compare("logits", [self.differences(*pair) for pair in zip(*logits, strict=True)], LOGITS)
+        self.compare("logits", [self.differences(*pair) for pair in zip(*logits, strict=True)])
         self.count("validate", image)
 
     def predict(self, image: Tensor) -> None:
         """As nnU-Net's predictor does: one tile at a time, without deep supervision."""
         with self.without_deep_supervision(), torch.inference_mode(), self.autocast():
             difference = self.differences(self.compiled.eval()(image), self.eager.eval()(image))
-        self.compare("logits", [difference], LOGITS)
+        self.compare("logits", [difference])
         self.count("predict", image)
 
     @contextlib.contextmanager
@@ -92,11 +94,12 @@ class SideBySide:
     @staticmethod
     def differences(ours: Tensor, theirs: Tensor) -> float:
         assert ours.shape == theirs.shape
-        return float((ours - theirs).float().abs().max() / (theirs.float().abs().max() + 1))
+        ours, theirs = ours.detach().float(), theirs.detach().float()
+        return float((ours - theirs).abs().max() / (theirs.abs().max() + 1))
 
-    def compare(self, what: str, differences: Sequence[float], bound: float) -> None:
-        largest = max(differences)
-        assert largest < bound, f"{what} differ by {largest}"  # nor may they be NaN
+    def compare(self, what: str, differences: Sequence[float]) -> None:
+        bounds, largest = BOUNDS_OF_FLOAT32 if self.dtype == torch.float32 else BOUNDS, max(differences)
+        assert largest < bounds[what], f"{what} differ by {largest}"  # nor may they be NaN
         self.largest[what] = max(self.largest[what], largest)
 
     def count(self, mode: str, image: Tensor) -> None:

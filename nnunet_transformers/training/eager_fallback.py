@@ -6,8 +6,7 @@ of a shape or mode, or at any later one, and differs between releases of PyTorch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -80,19 +79,15 @@ class EagerFallback:
             if _is_out_of_memory(error):
                 raise
             restore()
-            with self._eagerly():
+            self.is_eager = True
+            try:
                 start_again()
                 result = step()
+            except Exception:
+                self.is_eager = False  # the fault was not the compiler's
+                raise
             self.give_up_compiling(error)
             return result
-
-    @contextmanager
-    def _eagerly(self) -> Iterator[None]:
-        self.is_eager = True
-        try:
-            yield
-        finally:
-            self.is_eager = False
 
 
 def one_line(error: Exception) -> str:

@@ -62,15 +62,16 @@ def norm(module: Any, x: Tensor, nonlin: nn.Module | None = None) -> Tensor:
 
     Instance norm keeps a channels-last map on a CPU as it is; on a GPU it takes a leaky ReLU into its own passes.
     """
-    if isinstance(module, (nn.InstanceNorm2d, nn.InstanceNorm3d)) and not module.track_running_stats:
-        if fused_norm.is_used(x):
-            slope = _slope_below_0(nonlin)
-            y = fused_norm.fused_norm(x, module.weight, module.bias, module.eps, 1.0 if slope is None else slope)
-            return y if slope is not None or nonlin is None else nonlin(y)
-        if _is_channels_last_on_cpu(x) and x.dtype in (torch.float32, torch.float64):
-            y = instance_norm_channels_last(x, module.weight, module.bias, module.eps)
-            return y if nonlin is None else nonlin(y)
-    y = module(x)
+    is_instance_norm = isinstance(module, (nn.InstanceNorm2d, nn.InstanceNorm3d)) and not module.track_running_stats
+    if is_instance_norm and fused_norm.is_used(x):
+        slope = _slope_below_0(nonlin)
+        if slope is not None:
+            return fused_norm.fused_norm(x, module.weight, module.bias, module.eps, slope)
+        y = fused_norm.fused_norm(x, module.weight, module.bias, module.eps, 1.0)
+    elif is_instance_norm and _is_channels_last_on_cpu(x) and x.dtype in (torch.float32, torch.float64):
+        y = instance_norm_channels_last(x, module.weight, module.bias, module.eps)
+    else:
+        y = module(x)
     return y if nonlin is None else nonlin(y)
 
 

@@ -1,4 +1,4 @@
-"""Instance norm and leaky ReLU of a large map in five passes over memory, forward and backward, for a CUDA GPU.
+"""Instance norm and leaky ReLU of a large map in two kernels, and two for their gradient, for a CUDA GPU.
 
 Ulyanov et al., "Instance Normalization", arXiv 1607.08022. In eager mode PyTorch's own kernels take several times as
 long for it as a GPU's memory needs. torch.compile fuses the two by itself, so a compiled graph does without this.
