@@ -1,9 +1,8 @@
 """The Triton kernels of `fused_norm`; a module of its own because importing it takes Triton.
 
 All work on rows: a contiguous map (B, C, *spatial) as (B * C, n), the sums of a row in chunks.
+No annotation is a string: Triton 3.0's interpreter would not know a constexpr.
 """
-
-from __future__ import annotations
 
 import triton
 import triton.language as tl
