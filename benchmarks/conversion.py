@@ -36,9 +36,9 @@ from isal import isal_zlib
 from measure import paired_ratio, provenance
 from tqdm import tqdm
 
-from dataset_conversion import nifti
 from dataset_conversion.convert import convert
 from dataset_conversion.memory import keep_freed_memory
+from nnunet_transformers.common.volumes import nifti
 
 WAYS = ("naive", "inflate", "convert", "quick", "rewrite")
 

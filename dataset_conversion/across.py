@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from dataset_conversion import nifti
 from dataset_conversion.case_table import Case
 from dataset_conversion.checks import CheckedCase
-from dataset_conversion.errors import Finding
-from dataset_conversion.geometry import orthonormal, to_ras
 from dataset_conversion.readings import sorted_shape
+from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.volumes import nifti
+from nnunet_transformers.common.volumes.geometry import orthonormal, to_ras
 
 _EXTRACTED, _WHOLE = 0.7, 0.55  # share of voxels that are 0 with the brain alone, and with the head
 

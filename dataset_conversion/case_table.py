@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from dataset_conversion import spreadsheets
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
+from nnunet_transformers.common.problems import Finding
 
 Split = Literal["train", "test"]
 

@@ -16,7 +16,6 @@ from typing import Literal, NoReturn
 import nibabel as nib
 import numpy as np
 
-from dataset_conversion import nifti
 from dataset_conversion.alignment import (
     Grid,
     Registration,
@@ -29,8 +28,7 @@ from dataset_conversion.alignment import (
     transform_text,
 )
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import ConversionError, Finding
-from dataset_conversion.geometry import corner_distance, voxel_sizes
+from dataset_conversion.errors import ConversionError
 from dataset_conversion.readings import (
     ROUNDING_MM,
     SAME_MM,
@@ -46,6 +44,9 @@ from dataset_conversion.readings import (
     read_masks,
     volume_ml,
 )
+from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.volumes import nifti
+from nnunet_transformers.common.volumes.geometry import corner_distance, voxel_sizes
 
 _SEED = 12345  # of the voxels that registration compares
 _MOSTLY = 0.5  # of the reference's grid outside an image

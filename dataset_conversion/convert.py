@@ -16,7 +16,7 @@ from typing import get_args
 
 from dataset_conversion.case_table import Case
 from dataset_conversion.checks import ALLOWABLE, Align, CheckOptions, EmptyMasks, reference_image
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.fold_lists import Missing
 from dataset_conversion.job import Conversion, FoldOptions, GroupBy, Job, no_training_case, run
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
@@ -24,6 +24,7 @@ from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
 from dataset_conversion.selection import Selection, select, without_missing
 from dataset_conversion.target import name_problems, new_dataset, raw_folder_or_environment
 from dataset_conversion.writing import Link
+from nnunet_transformers.common.problems import Finding
 
 # A thread holds one case, about 0.3 GB for a float64 T1 of 197 × 233 × 189 voxels.
 DEFAULT_JOBS = min(4, os.cpu_count() or 1)

@@ -20,8 +20,9 @@ from typing import Literal
 
 from dataset_conversion import spreadsheets
 from dataset_conversion.case_table import plain_name
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.splits import Member, Split, check_folds, splits_of
+from nnunet_transformers.common.problems import Finding
 
 Missing = Literal["error", "exclude"]
 

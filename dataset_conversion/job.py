@@ -17,16 +17,17 @@ from dataset_conversion import case_table, records, report
 from dataset_conversion.across import across_cases
 from dataset_conversion.case_table import Case
 from dataset_conversion.checks import CheckedCase, CheckOptions, check_case
-from dataset_conversion.errors import ConversionError, Finding
+from dataset_conversion.errors import ConversionError
 from dataset_conversion.fold_lists import Missing, read_fold_list
 from dataset_conversion.layouts import Layout
 from dataset_conversion.qc import coarse, montage, occupancy
 from dataset_conversion.records import Record, Records
 from dataset_conversion.selection import Exclusion
 from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
-from dataset_conversion.staging import new_folders, partial_folder
 from dataset_conversion.target import refuse_taken, stale_preprocessing
 from dataset_conversion.writing import Link, destinations, referenced, write_case
+from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.staging import new_folders, partial_folder
 
 GroupBy = Literal["subject", "site"]
 

@@ -14,11 +14,12 @@ from dataset_conversion import case_table
 from dataset_conversion.across import image_digests
 from dataset_conversion.case_table import Case
 from dataset_conversion.convert import DEFAULT_JOBS, convert
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import Layout, Scan
 from dataset_conversion.overlap import Policy, overlap_findings, overlaps, resolve
 from dataset_conversion.target import raw_folder_or_environment
+from nnunet_transformers.common.problems import Finding
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from itertools import count
 from typing import Literal, NamedTuple, get_args
 
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.splits import connected
+from nnunet_transformers.common.problems import Finding
 
 Policy = Literal["first", "group"]
 

@@ -28,7 +28,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from dataset_conversion.case_table import Case, case_name
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
+from nnunet_transformers.common.problems import Finding
 
 if sys.platform == "win32":
     import msvcrt

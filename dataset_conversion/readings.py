@@ -13,10 +13,18 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from dataset_conversion import nifti
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import Finding
-from dataset_conversion.geometry import Affine, corner_distance, orientation, orthonormal, ras_grid, to_ras, voxel_sizes
+from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.volumes import nifti
+from nnunet_transformers.common.volumes.geometry import (
+    Affine,
+    corner_distance,
+    orientation,
+    orthonormal,
+    ras_grid,
+    to_ras,
+    voxel_sizes,
+)
 
 SAME_MM = 1e-3
 """Grids whose corners lie this close are the same."""

@@ -17,8 +17,8 @@ from typing import Any
 
 from dataset_conversion.case_table import Case
 from dataset_conversion.checks import CheckedCase, Content, Transform
-from dataset_conversion.errors import Finding
 from dataset_conversion.readings import CheckedFile, Lesion, Statistics
+from nnunet_transformers.common.problems import Finding
 
 FOLDER = ".records"
 

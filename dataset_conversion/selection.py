@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dataset_conversion.case_table import Case, plain_name
-from dataset_conversion.errors import Finding, stop
+from dataset_conversion.errors import stop
 from dataset_conversion.layouts import Scan
+from nnunet_transformers.common.problems import Finding
 
 
 @dataclass(frozen=True)

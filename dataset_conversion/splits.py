@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dataset_conversion.errors import ConversionError, Finding
+from dataset_conversion.errors import ConversionError
+from nnunet_transformers.common.problems import Finding
 
 Split = dict[str, list[str]]
 Node = TypeVar("Node", str, tuple[str, str])

@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from dataset_conversion.errors import Finding, stop
+from dataset_conversion.errors import stop
+from nnunet_transformers.common.problems import Finding
 
 
 def raw_folder_or_environment(raw_folder: Path | None) -> Path:

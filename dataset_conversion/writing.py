@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from dataset_conversion import nifti
 from dataset_conversion.checks import CaseVoxels, CheckedCase
 from dataset_conversion.readings import CheckedFile, Reading
+from nnunet_transformers.common.volumes import nifti
 
 Link = Literal["auto", "hard", "symlink", "reference", "copy"]
 

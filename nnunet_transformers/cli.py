@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nnunet_transformers
 from dataset_conversion import commands as conversion
+from nnunet_transformers.common.problems import UserError
 from nnunet_transformers.comparison import compare_commands
 
 
@@ -37,17 +38,10 @@ def _run(arguments: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        if arguments.debug or not isinstance(error, _user_errors()):
+        if arguments.debug or not isinstance(error, UserError):
             raise
         print(error, file=sys.stderr)
         return 2
-
-
-def _user_errors() -> tuple[type[Exception], ...]:
-    from dataset_conversion.errors import ConversionError
-    from nnunet_transformers.comparison.errors import ComparisonError
-
-    return ConversionError, ComparisonError
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -127,7 +121,7 @@ def _add_phantom(commands: argparse._SubParsersAction) -> None:
 
 
 def _phantom(arguments: argparse.Namespace) -> int:
-    from dataset_conversion.phantom import write_phantom
+    from nnunet_transformers.phantom import write_phantom
 
     folder = write_phantom(
         arguments.destination,
@@ -153,7 +147,7 @@ def _add_demo(commands: argparse._SubParsersAction) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from nnunet_transformers.comparison.demo import run_demo
+    from nnunet_transformers.demo import run_demo
 
     print(run_demo(arguments.workdir))
     return 0

@@ -6,9 +6,9 @@ import json
 import subprocess
 import sys
 
-import failing_backends
 import pytest
 import torch
+from helpers import failing_backends
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_transformers.cli import main

@@ -15,17 +15,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import failing_backends
 import numpy as np
 import pytest
 import SimpleITK
 import torch
+from helpers import failing_backends
+from helpers.tiny_dataset import TinyDataset, add_cascade, narrow, set_topology
 from nnunetv2.experiment_planning import plan_and_preprocess_api as planning
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from tiny_dataset import TinyDataset, add_cascade, narrow, set_topology
 
 from nnunet_transformers import __version__
 from nnunet_transformers.networks.swin_unetr import SwinUNETR

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset_conversion.errors import stop
-from dataset_conversion.geometry import Affine, corner_distance, ras_grid
+from nnunet_transformers.common.volumes.geometry import Affine, corner_distance, ras_grid
 
 LEAST_OVERLAP = 0.25
 """Of the smaller field of view; with less, mutual information has too little to go by, and a channel little to show."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from dataset_conversion.geometry import Affine, voxel_sizes
+from nnunet_transformers.common.volumes.geometry import Affine, voxel_sizes
 
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From RAS mm to LPS mm, and from LPS mm to RAS mm."""

@@ -10,7 +10,7 @@ import SimpleITK
 
 from dataset_conversion.alignment.grids import Grid
 from dataset_conversion.alignment.itk import sitk_geometry, to_sitk
-from dataset_conversion.geometry import Affine
+from nnunet_transformers.common.volumes.geometry import Affine
 
 
 def resample(

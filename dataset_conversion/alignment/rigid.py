@@ -15,8 +15,9 @@ import SimpleITK
 
 from dataset_conversion.alignment.grids import Grid, check_overlap
 from dataset_conversion.alignment.itk import ONE_THREAD, RAS_LPS, to_sitk
-from dataset_conversion.errors import Finding, stop
-from dataset_conversion.geometry import Affine, corner_distance
+from dataset_conversion.errors import stop
+from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.volumes.geometry import Affine, corner_distance
 
 LARGE_MM = 20.0
 """Between two images of one session a head moves less; beyond, a registration deserves a look."""

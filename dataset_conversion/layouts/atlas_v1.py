@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import Finding
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.patterns import Patterns, find_cases
+from nnunet_transformers.common.problems import Finding
 
 # The first that fits counts, so the one that says most comes first.
 _INDI_FOLDERS = (r"(?:.*/)?(?P<site>Site\d+)/(?:.*/)?(?P<session>t\d+)/", r"(?:.*/)?(?P<session>t\d+)/", r"(?:.*/)?")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import Finding
+from nnunet_transformers.common.problems import Finding
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from dataset_conversion import entities, spreadsheets
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import Finding
+from nnunet_transformers.common.problems import Finding
 
 Key = tuple[str, str]
 """(subject, session) in the spelling of `case_key`."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from dataset_conversion.errors import ConversionError, Finding
+from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts.source import first_dicom
+from nnunet_transformers.common.problems import Finding
 
 SHOWN = 5
 

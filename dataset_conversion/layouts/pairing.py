@@ -15,12 +15,13 @@ from typing import Literal
 from dataset_conversion import entities as bids
 from dataset_conversion.case_table import Case, Split, case_name, plain_name
 from dataset_conversion.entities import BidsName
-from dataset_conversion.errors import Finding, stop
+from dataset_conversion.errors import stop
 from dataset_conversion.layouts import metadata as release
 from dataset_conversion.layouts.layout import Scan
 from dataset_conversion.layouts.metadata import Metadata
 from dataset_conversion.layouts.named_files import IMAGE_NAMES, NamedFile, choose, in_space, known, options
 from dataset_conversion.layouts.source import list_files, no_cases
+from nnunet_transformers.common.problems import Finding
 
 MASK = "mask"
 POSSIBLE_MASK = "possible mask"

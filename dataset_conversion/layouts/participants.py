@@ -9,7 +9,8 @@ from pathlib import Path
 
 from dataset_conversion import spreadsheets
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
+from nnunet_transformers.common.problems import Finding
 
 _TABLE_COLUMN = re.compile(r"case|subject|session|site|split|mask(_\d+)?")
 _SHOWN = 5

@@ -20,11 +20,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from dataset_conversion.case_table import Case, Split, case_name
-from dataset_conversion.errors import ConversionError, Finding
+from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import no_match
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.participants import Participants, add_participants
 from dataset_conversion.layouts.source import list_files, no_cases
+from nnunet_transformers.common.problems import Finding
 
 MASK = "mask"
 GROUPS = ("subject", "session", "site", "split")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.layouts.walk import walk
+from nnunet_transformers.common.problems import Finding
 
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 _MAX_OPENED = 1000

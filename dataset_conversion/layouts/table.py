@@ -10,8 +10,9 @@ from pathlib import Path
 
 from dataset_conversion import case_table
 from dataset_conversion.case_table import Case
-from dataset_conversion.errors import Finding, stop
+from dataset_conversion.errors import stop
 from dataset_conversion.layouts.layout import Layout, Scan
+from nnunet_transformers.common.problems import Finding
 
 
 def layout(path: Path) -> Layout:

@@ -17,10 +17,11 @@ from typing import Literal
 
 import yaml
 
-from dataset_conversion.errors import ConversionError, Finding, stop
+from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.layouts.layout import Layout
 from dataset_conversion.layouts.participants import Participants
 from dataset_conversion.layouts.patterns import GROUPS, MASK, Patterns, layout
+from nnunet_transformers.common.problems import Finding
 
 _ABOUT = ("description", "reference", "licence")
 _FIELDS = (

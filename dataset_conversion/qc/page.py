@@ -18,10 +18,10 @@ import numpy as np
 from markupsafe import Markup
 
 from dataset_conversion.case_table import Split
-from dataset_conversion.errors import Finding
 from dataset_conversion.qc import lesion_load
 from dataset_conversion.qc.charts import colour_bar, volume_histogram
 from dataset_conversion.qc.planes import ACROSS, PLANES
+from nnunet_transformers.common.problems import Finding
 
 _NO_SITE = "site not stated"
 _MAP_PIXELS = 240

@@ -10,30 +10,30 @@ from pathlib import Path
 
 import pandas as pd
 
-from nnunet_transformers.comparison import commands
+from nnunet_transformers.common.words import counted
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.experiment import Dataset, Experiment, Folders, Model
-from nnunet_transformers.comparison.images import DataFolders
+from nnunet_transformers.comparison.experiment.model import Dataset, Experiment, Folders, Model
 from nnunet_transformers.comparison.metrics.evaluation import Pair, update
 from nnunet_transformers.comparison.metrics.evaluation import evaluate as measure
+from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.metrics.labels import Labels, read_labels
-from nnunet_transformers.comparison.metrics.scores_table import write_scores
-from nnunet_transformers.comparison.names import short_names
-from nnunet_transformers.comparison.pairs import (
+from nnunet_transformers.comparison.metrics.pairs import (
     CROSS_VALIDATION,
     People,
     recorded_scores,
     test_set_pairs,
     validation_pairs,
 )
-from nnunet_transformers.comparison.reporting.formatting import counted
+from nnunet_transformers.comparison.metrics.scores_table import write_scores
+from nnunet_transformers.comparison.nnunet import commands
+from nnunet_transformers.comparison.nnunet.names import short_names
+from nnunet_transformers.comparison.nnunet.results import Model as TrainedModel
+from nnunet_transformers.comparison.nnunet.results import Results, read_results
+from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
 from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
 from nnunet_transformers.comparison.reporting.page import write_report
-from nnunet_transformers.comparison.results import Model as TrainedModel
-from nnunet_transformers.comparison.results import Results, read_results
-from nnunet_transformers.comparison.state import dataset_folder, is_newer
+from nnunet_transformers.comparison.running.steps import Step, ensemble_name, predictions_folder, steps
 from nnunet_transformers.comparison.statistics.options import Options
-from nnunet_transformers.comparison.steps import Step, ensemble_name, predictions_folder, steps
 
 SCORES = "metrics.csv"
 

@@ -60,9 +60,9 @@ def add_commands(commands: argparse._SubParsersAction, add: AddCommand) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from nnunet_transformers.comparison.commands import as_text
-    from nnunet_transformers.comparison.experiment import read_experiment
-    from nnunet_transformers.comparison.steps import steps
+    from nnunet_transformers.comparison.experiment.check import read_experiment
+    from nnunet_transformers.comparison.nnunet.commands import as_text
+    from nnunet_transformers.comparison.running.steps import steps
 
     experiment = read_experiment(arguments.experiment)
     for step in steps(experiment, experiment.nnunet_folders()):
@@ -74,8 +74,9 @@ def _run(arguments: argparse.Namespace) -> int:
     """1 where a step failed: what can be done without it is done."""
     from nnunet_transformers.comparison.compare import report
     from nnunet_transformers.comparison.errors import ComparisonError
-    from nnunet_transformers.comparison.experiment import Slurm, read_experiment
-    from nnunet_transformers.comparison.run_local import run
+    from nnunet_transformers.comparison.experiment.check import read_experiment
+    from nnunet_transformers.comparison.experiment.model import Slurm
+    from nnunet_transformers.comparison.running.local import run
 
     experiment = read_experiment(arguments.experiment)
     if isinstance(experiment.where, Slurm) or arguments.scripts:
@@ -93,12 +94,12 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
+    from nnunet_transformers.common.problems import writing_to
     from nnunet_transformers.comparison.compare import report_step
-    from nnunet_transformers.comparison.errors import writing_to
-    from nnunet_transformers.comparison.experiment import Experiment, Slurm
-    from nnunet_transformers.comparison.slurm import submit
-    from nnunet_transformers.comparison.slurm_scripts import SUBMIT, print_scripts
-    from nnunet_transformers.comparison.steps import steps
+    from nnunet_transformers.comparison.experiment.model import Experiment, Slurm
+    from nnunet_transformers.comparison.running.slurm import submit
+    from nnunet_transformers.comparison.running.slurm_scripts import SUBMIT, print_scripts
+    from nnunet_transformers.comparison.running.steps import steps
 
     assert isinstance(experiment, Experiment)
     folders = experiment.nnunet_folders()
@@ -121,8 +122,8 @@ def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from nnunet_transformers.comparison.experiment import parse_experiment
-    from nnunet_transformers.comparison.status import as_json, as_text, status
+    from nnunet_transformers.comparison.experiment.file import parse_experiment
+    from nnunet_transformers.comparison.running.status import as_json, as_text, status
 
     found = status(parse_experiment(arguments.experiment))
     print(as_json(found) if arguments.json else as_text(found))
@@ -131,7 +132,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from nnunet_transformers.comparison.compare import evaluate
-    from nnunet_transformers.comparison.experiment import read_experiment
+    from nnunet_transformers.comparison.experiment.check import read_experiment
 
     for path in evaluate(read_experiment(arguments.experiment), arguments.jobs):
         print(path)
@@ -141,7 +142,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from nnunet_transformers.comparison.compare import report, report_of_results
     from nnunet_transformers.comparison.errors import ComparisonError
-    from nnunet_transformers.comparison.experiment import read_experiment
+    from nnunet_transformers.comparison.experiment.check import read_experiment
 
     if (arguments.experiment is None) == (arguments.dataset is None):
         raise ComparisonError(

@@ -1,13 +1,11 @@
-"""The one exception of this room; `nnunet-transformers` prints its text and exits with 2."""
+"""The one exception of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from nnunet_transformers.common.problems import Finding, UserError
 
 
-class ComparisonError(Exception):
+class ComparisonError(UserError):
     """A comparison cannot go on; the text says what is wrong, where, and what to do.
 
     Args:
@@ -17,18 +15,5 @@ class ComparisonError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str, code: str) -> None:
-        super().__init__(f"{problem}\n{remedy} [{code}]")
-        self.code = code
-
-
-@contextmanager
-def writing_to(path: Path) -> Iterator[None]:
-    """What the system says when a file or folder cannot be written, as an error for users."""
-    try:
-        yield
-    except OSError as error:
-        raise ComparisonError(
-            f"cannot be written: {error.filename or path} ({error.strerror})",
-            "Give another place, or make room or get the right to write there, and run it again.",
-            "CANNOT_WRITE",
-        ) from error
+        super().__init__([Finding(code, problem, remedy)], outcome="")
+        self.args = (problem, remedy, code)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from results_folder import DATASET, FOLDS, SWIN, SWIN_FOLDS, UNET, write_ensemble, write_model, write_selection
+from helpers.results_folder import DATASET, FOLDS, SWIN, SWIN_FOLDS, UNET, write_ensemble, write_model, write_selection
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from results_folder import DATASET, SWIN, UNET, write_ensemble, write_model
+from helpers.results_folder import DATASET, SWIN, UNET, write_ensemble, write_model
 
 from nnunet_transformers.cli import main
 from nnunet_transformers.comparison.metrics.scores_table import read_scores
-from nnunet_transformers.comparison.steps import Step
+from nnunet_transformers.comparison.running.steps import Step
 
 CASES = [f"sub-{number:02d}_ses-1" for number in range(10)]
 SHAPE = (14, 12, 10)
@@ -272,7 +272,7 @@ def test_ensembles_an_experiment_does_not_list_are_not_shown_and_one_it_lists_is
 def test_nothing_is_left_to_print_or_submit_of_a_finished_experiment(
     folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nnunet_transformers.comparison.steps.steps", lambda experiment, places: [finished])
+    monkeypatch.setattr("nnunet_transformers.comparison.running.steps.steps", lambda experiment, places: [finished])
     finished = Step(name="all", command=("true",), log=folders / "log", is_done=lambda: True)
     path = folders / "e.yaml"
     path.write_text(f"dataset: 201\noutput: {folders / 'out'}\ntrainers: [nnUNetTrainer]\n")

@@ -10,7 +10,7 @@ import copy
 
 import pytest
 import torch
-from plans import PLANS, Plan, build_network
+from helpers.plans import PLANS, Plan, build_network
 from side_by_side import SideBySide
 from torch import nn
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from plans import Plan, build_network
+from helpers.plans import Plan, build_network
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 

@@ -7,10 +7,10 @@ import copy
 import dataclasses
 import math
 
-import failing_backends
 import pytest
 import torch
-from plans import PLANS, Plan, build_network
+from helpers import failing_backends
+from helpers.plans import PLANS, Plan, build_network
 from torch import nn
 from torch._subclasses import FakeTensorMode
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.plans import Plan, build_network
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from plans import Plan, build_network
 from torch import Tensor, nn
 
 from nnunet_transformers.training.registry import Entry, registry

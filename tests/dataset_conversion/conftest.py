@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from atlas_tree import AtlasTree
+from helpers.atlas_tree import AtlasTree
 
 
 @pytest.fixture

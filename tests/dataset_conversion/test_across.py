@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from atlas_tree import lesion, save, voxels
+from helpers.atlas_tree import lesion, save, voxels
 
 from dataset_conversion.case_table import Case, write
 from dataset_conversion.convert import Conversion, convert
-from dataset_conversion.errors import ConversionError, Finding
+from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import table
+from nnunet_transformers.common.problems import Finding
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
+from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 
 from dataset_conversion.across import across_cases
 from dataset_conversion.checks import CheckedCase, CheckOptions, check_case

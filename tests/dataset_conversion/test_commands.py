@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from atlas_tree import AtlasTree, lesion, save, voxels
+from helpers.atlas_tree import AtlasTree, lesion, save, voxels
 
 from dataset_conversion import case_table
 from nnunet_transformers.cli import main

@@ -13,12 +13,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK
-from atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
+from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 
 import dataset_conversion.job as job
 from dataset_conversion import case_table
 from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError
+from nnunet_transformers.common.problems import UserError
 
 SUBJECTS = ("r001s001", "r001s002", "r002s001", "r009s003", "r048s012", "r048s013")
 
@@ -27,8 +28,8 @@ def run(tree: AtlasTree, **options: Any) -> Conversion:
     return convert(tree.root, **{"dataset_id": 201, "jobs": 2, **options})
 
 
-def refused(tree: AtlasTree, **options: Any) -> ConversionError:
-    with pytest.raises(ConversionError) as caught:
+def refused(tree: AtlasTree, **options: Any) -> UserError:
+    with pytest.raises(UserError) as caught:
         run(tree, **options)
     return caught.value
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from atlas_tree import AtlasTree, lesion
+from helpers.atlas_tree import AtlasTree, lesion
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes cannot be forked on Windows")
 

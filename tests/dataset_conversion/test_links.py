@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atlas_tree import RAS, AtlasTree, lesion, voxels
+from helpers.atlas_tree import RAS, AtlasTree, lesion, voxels
 
 from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError

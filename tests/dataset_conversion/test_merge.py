@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from atlas_tree import RAS, SHAPE, AtlasTree, save, voxels
+from helpers.atlas_tree import RAS, SHAPE, AtlasTree, save, voxels
 
 from dataset_conversion import case_table
 from dataset_conversion.convert import Conversion, convert

@@ -14,7 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from atlas_tree import RAS, lesion, save, voxels
+from helpers.atlas_tree import RAS, lesion, save, voxels
 
 import dataset_conversion.job as job
 from dataset_conversion import case_table

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from atlas_tree import lesion, save, voxels
+from helpers.atlas_tree import lesion, save, voxels
 
 import dataset_conversion.job as job
 from dataset_conversion import case_table
@@ -16,6 +16,9 @@ from dataset_conversion.case_table import Case
 from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import table
+from dataset_conversion.target import refuse_taken
+from nnunet_transformers.common.problems import UserError
+from nnunet_transformers.common.staging import new_folders
 
 SUBJECTS = ("P1", "P2", "P3", "P4", "P5", "P6")
 Run = Callable[..., Conversion]
@@ -94,3 +97,13 @@ def test_a_second_dataset_that_cannot_be_is_not_passed_over_in_silence(
     assert os.listdir(raw) == ["Dataset301_Lab"]
     assert why in str(result)
     assert "NO_SECOND_DATASET" in (result.folder / "conversion_report.json").read_text()
+
+
+def test_of_two_datasets_with_one_id_only_the_first_appears(raw: Path) -> None:
+    with (
+        pytest.raises(UserError, match="ID_TAKEN"),
+        new_folders([raw / "Dataset040_A"], check=refuse_taken),
+        new_folders([raw / "Dataset040_B"], check=refuse_taken),
+    ):
+        pass
+    assert os.listdir(raw) == ["Dataset040_B"]

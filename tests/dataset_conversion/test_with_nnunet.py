@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
+from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 
 from dataset_conversion.convert import convert
 

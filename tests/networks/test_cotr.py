@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from plans import paper_arguments
+from helpers.plans import paper_arguments
 from torch import nn
 
 from nnunet_transformers.networks.cotr import CoTr, UpsampledHead

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from plans import paper_arguments
+from helpers.plans import paper_arguments
 from torch import Tensor, nn
 
 from nnunet_transformers.networks.layers import windows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from plans import PLANS
+from helpers.plans import PLANS
 from timm.layers import DropPath
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.plans import paper_arguments
 from monai.networks.nets import SwinUNETR as MonaiSwinUNETR
-from plans import paper_arguments
 from torch import nn
 
 from nnunet_transformers.networks.swin_unetr import SwinUNETR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plans import paper_arguments
+from helpers.plans import paper_arguments
 from torch import nn
 
 from nnunet_transformers.networks.planned_network import Configuration

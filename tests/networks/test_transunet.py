@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from plans import paper_arguments
+from helpers.plans import paper_arguments
 from torch import nn
 
 from nnunet_transformers.networks.planned_network import Configuration

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
-from plans import PLANS
+from helpers.plans import PLANS
 from torch import Tensor, nn
 
 from nnunet_transformers.networks.layers import attention, cross_attention_gate

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from helpers.plans import PLANS, paper_arguments
 from monai.networks import nets as monai_nets
-from plans import PLANS, paper_arguments
 from torch import nn
 
 from nnunet_transformers.networks.unetr import UNETR, token_stage

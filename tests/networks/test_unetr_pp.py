@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from plans import paper_arguments
+from helpers.plans import paper_arguments
 from torch import Tensor, nn
 
 from nnunet_transformers.networks.layers.convolution import ConvSettings

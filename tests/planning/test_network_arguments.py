@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from plans import PLANS
+from helpers.plans import PLANS
 
 from nnunet_transformers.networks.swin_unetr import SwinUNETR
 from nnunet_transformers.planning.network_arguments import network_arguments

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 
-import failing_backends
 import pytest
 import torch
+from helpers import failing_backends
 from torch import Tensor, nn
 
 from nnunet_transformers.training.eager_fallback import EagerFallback

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.plans import Plan, build_network
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from plans import Plan, build_network
 
 from nnunet_transformers.training import registry
 from nnunet_transformers.training.trainers import find_trainer, trainer_names

@@ -21,7 +21,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from nnunet_transformers import __version__
-from nnunet_transformers.comparison.errors import ComparisonError, writing_to
+from nnunet_transformers.common.files import write_whole
+from nnunet_transformers.common.problems import writing_to
+from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.labels import ONE_LABEL, Labels
@@ -139,10 +141,8 @@ class _Notes:
         return json.dumps({"case": key, "how": self._how, "files": stamp, "values": values}) + "\n"
 
     def _write_anew(self) -> None:
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         with writing_to(self.path):
-            part.write_text("".join(self._line(key, *noted) for key, noted in self._noted.items()), encoding="utf-8")
-            os.replace(part, self.path)
+            write_whole(self.path, "".join(self._line(key, *noted) for key, noted in self._noted.items()))
 
 
 def _stamp(pair: Pair) -> list[int]:

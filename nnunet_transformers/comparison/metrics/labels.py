@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.results import read_json
+from nnunet_transformers.comparison.nnunet.results import read_json
 
 NAME_THEM = "Name those that are lesion: lesion_labels: [1, 2] in the experiment file, or --lesion-labels 1 2."
 

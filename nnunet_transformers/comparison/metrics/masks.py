@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from nnunet_transformers.comparison.images import UnreadableImageError, read_image
+from nnunet_transformers.comparison.metrics.images import UnreadableImageError, read_image
 from nnunet_transformers.comparison.metrics.labels import NAME_THEM, ONE_LABEL, Labels
 
 _GRID_TOLERANCE = 0.1  # of a voxel's shortest edge: headers round, a shift that matters is a voxel or more

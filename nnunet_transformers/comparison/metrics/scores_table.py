@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 
+from nnunet_transformers.common.files import replacing
 from nnunet_transformers.comparison.errors import ComparisonError
 
 COLUMNS: dict[str, type | str] = {
@@ -33,12 +32,13 @@ def write_scores(scores: pd.DataFrame, path: Path) -> None:
         path: of the CSV. Numbers come back from it bit by bit.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = scores[list(COLUMNS)]
-    _replace(path, lambda part: columns.to_csv(part, index=False, lineterminator="\n", encoding="utf-8"))
+    with replacing(path) as partial:
+        columns.to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
     parquet = path.with_suffix(".parquet")
     if find_spec("pyarrow"):
-        _replace(parquet, lambda part: columns.to_parquet(part, index=False))
+        with replacing(parquet) as partial:
+            columns.to_parquet(partial, index=False)
     else:
         parquet.unlink(missing_ok=True)  # it would be of an earlier table
 
@@ -68,12 +68,3 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 def _parsed(text: pd.Series, dtype: type | str) -> pd.Series:
     return text if dtype is str else text.where(text != "").astype(float)
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

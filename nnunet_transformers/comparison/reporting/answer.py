@@ -6,17 +6,10 @@ from typing import Any
 
 import pandas as pd
 
+from nnunet_transformers.common.words import counted, joined
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting.blocks import Block, Bullets, Paragraph
-from nnunet_transformers.comparison.reporting.formatting import (
-    counted,
-    interval,
-    joined,
-    number,
-    p_equals,
-    percent,
-    with_unit,
-)
+from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, percent, with_unit
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers
 from nnunet_transformers.comparison.statistics.pair_tests import smallest_p

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nnunet_transformers.comparison.images import UnreadableImageError, read_volume
+from nnunet_transformers.common.words import joined
 from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.images import UnreadableImageError, read_volume
+from nnunet_transformers.comparison.nnunet.results import Ensemble, Model
 from nnunet_transformers.comparison.reporting.blocks import Block, Paragraph, Picture, Section
-from nnunet_transformers.comparison.reporting.formatting import joined, millilitres, number
+from nnunet_transformers.comparison.reporting.formatting import millilitres, number
 from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
 from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS, Overlay, overlay
-from nnunet_transformers.comparison.results import Ensemble, Model
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from nnunet_transformers.comparison import commands
+from nnunet_transformers.common.words import counted, joined, listed
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.reporting.formatting import counted, joined, listed
+from nnunet_transformers.comparison.nnunet import commands
+from nnunet_transformers.comparison.nnunet.results import Ensemble, Model, read_splits
+from nnunet_transformers.comparison.nnunet.state import fold_state
 from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
 from nnunet_transformers.comparison.reporting.provenance import configuration
-from nnunet_transformers.comparison.results import Ensemble, Model, read_splits
-from nnunet_transformers.comparison.state import fold_state
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
 
 SCORE_COLUMNS = ("model", "set", "fold", "case", "subject", "site", "reference_ml", "metric", "value")

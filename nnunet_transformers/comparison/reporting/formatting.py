@@ -6,7 +6,6 @@ The CSV files have them unrounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 _DECIMALS = {"": 3, "mm": 2, "ml": 2, "lesions": 2}
 _MINUS = "−"
@@ -56,28 +55,3 @@ def millilitres(value: float) -> str:
     if math.isnan(value):
         return "unknown"
     return f"{value:.1f}" if value >= 0.95 else f"{value:.2f}"
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None or math.isnan(seconds):
-        return "unknown"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    return f"{seconds / 60:.1f} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """ "a, b and 3 more"."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """ "1 case", "3 cases"."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
-
-
-def joined(parts: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from nnunet_transformers.comparison.images import DataFolders
-from nnunet_transformers.comparison.results import Results
+from nnunet_transformers.comparison.metrics.images import DataFolders
+from nnunet_transformers.comparison.nnunet.results import Results
 from nnunet_transformers.comparison.statistics.options import Options
 
 CROSS_VALIDATION = "cross-validation"

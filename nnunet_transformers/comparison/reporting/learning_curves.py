@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunet_transformers.comparison.state import training_logs
+from nnunet_transformers.comparison.nnunet.state import training_logs
 
 _EPOCH = re.compile(r"Epoch (\d+)\s*$")
 _VALUE = re.compile(r": +(train_loss|val_loss) +(\S+)\s*$")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from nnunet_transformers.comparison.images import fullest_slices, largest_lesion
+from nnunet_transformers.comparison.metrics.images import fullest_slices, largest_lesion
 
 # Okabe and Ito's colours that stand out on grey, each with its own line, for print without colour.
 _REFERENCE = "#F0E442"

@@ -10,8 +10,10 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup, escape
 
-from nnunet_transformers.comparison.errors import writing_to
+from nnunet_transformers.common.files import write_whole
+from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.nnunet.timing import Training, read_training
 from nnunet_transformers.comparison.reporting import checks, trainings
 from nnunet_transformers.comparison.reporting.answer import answer, leading_model
 from nnunet_transformers.comparison.reporting.blocks import (
@@ -35,7 +37,6 @@ from nnunet_transformers.comparison.reporting.score_sections import rank_section
 from nnunet_transformers.comparison.reporting.stratum_sections import lesion_section, site_section
 from nnunet_transformers.comparison.reporting.views import SetView
 from nnunet_transformers.comparison.statistics import methods
-from nnunet_transformers.comparison.timing import Training, read_training
 
 
 def write_report(given: ReportInput, folder: Path) -> Path:
@@ -62,8 +63,8 @@ def write_report(given: ReportInput, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for block in blocks:
             _write_files(block, folder)
-        _write(folder / "report.md", markdown(title, sections).encode())
-        _write(folder / "report.html", html.encode())
+        write_whole(folder / "report.md", markdown(title, sections))
+        write_whole(folder / "report.html", html)
     return folder / "report.html"
 
 
@@ -213,20 +214,13 @@ def _provenance(given: ReportInput, read: dict[str, Training]) -> Section:
 
 def _write_files(block: Block, folder: Path) -> None:
     if isinstance(block, Table) and block.name:
-        _write(folder / "tables" / f"{block.name}.csv", csv_text(block).encode())
-        _write(folder / "tables" / f"{block.name}.tex", latex_table(block).encode())
+        write_whole(folder / "tables" / f"{block.name}.csv", csv_text(block))
+        write_whole(folder / "tables" / f"{block.name}.tex", latex_table(block))
     elif isinstance(block, Chart):
-        _write(folder / "figures" / f"{block.name}.svg", svg(block.drawing).encode())
+        write_whole(folder / "figures" / f"{block.name}.svg", svg(block.drawing))
         save_pdf(block.drawing, folder / "figures" / f"{block.name}.pdf")
     elif isinstance(block, Picture):
-        _write(folder / "figures" / f"{block.name}.jpg", block.jpeg)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+        write_whole(folder / "figures" / f"{block.name}.jpg", block.jpeg)
 
 
 def _data_uri(jpeg: bytes) -> str:

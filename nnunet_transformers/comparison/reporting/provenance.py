@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import nnunet_transformers
-from nnunet_transformers.comparison import commands
+from nnunet_transformers.comparison.nnunet import commands
+from nnunet_transformers.comparison.nnunet.results import Model, Results, read_json
+from nnunet_transformers.comparison.nnunet.state import load_json
+from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
-from nnunet_transformers.comparison.results import Model, Results, read_json
-from nnunet_transformers.comparison.state import load_json
-from nnunet_transformers.comparison.timing import Training
 
 _PACKAGES = (
     "nnunet-transformers",

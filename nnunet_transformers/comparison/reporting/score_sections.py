@@ -7,18 +7,11 @@ from itertools import combinations
 
 import pandas as pd
 
+from nnunet_transformers.common.words import counted, joined, listed
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
-from nnunet_transformers.comparison.reporting.formatting import (
-    counted,
-    interval,
-    joined,
-    listed,
-    number,
-    p_equals,
-    p_value,
-)
+from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, p_value
 from nnunet_transformers.comparison.reporting.full_tables import all_metrics, differences, every_case
 from nnunet_transformers.comparison.reporting.views import SetView, axis_title, heading, records
 from nnunet_transformers.comparison.statistics.ranks import Ranking

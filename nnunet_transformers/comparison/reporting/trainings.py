@@ -7,16 +7,17 @@ from typing import Any
 
 import pandas as pd
 
+from nnunet_transformers.common.words import counted, duration, joined, listed
+from nnunet_transformers.comparison.nnunet.results import Model
+from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.checks import count_subjects
 from nnunet_transformers.comparison.reporting.drawing import model_style
-from nnunet_transformers.comparison.reporting.formatting import counted, duration, joined, listed, millilitres
+from nnunet_transformers.comparison.reporting.formatting import millilitres
 from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
 from nnunet_transformers.comparison.reporting.learning_curves import mean_curve, read_learning_curve
 from nnunet_transformers.comparison.reporting.provenance import configuration
-from nnunet_transformers.comparison.results import Model
-from nnunet_transformers.comparison.timing import Training
 
 
 def what_was_compared(given: ReportInput, scores: pd.DataFrame, trainings: Mapping[str, Training]) -> Section:

@@ -1,0 +1,357 @@
+"""Read NIfTI files to the last byte, and write them so that equal voxels give equal bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import SimpleITK
+from isal import igzip, isal_zlib
+from isal.igzip_lib import IsalError
+
+from nnunet_transformers.common.volumes.geometry import Affine, corner_distance, orthonormal, voxel_sizes
+
+_GEOMETRY_FIELDS = (
+    *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+    *("srow_x", "srow_y", "srow_z", "xyzt_units", "pixdim"),
+)
+_TEXT_FIELDS = ("data_type", "db_name", "intent_name", "descrip", "aux_file")
+_MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}  # the codes of NIfTI's xyzt_units: metre, millimetre, micrometre
+_SPACING_LIMITS = (0.01, 100.0)  # mm; beyond, the header is wrong (often its unit), not the scanner
+_GZIP_LEVEL = 1  # ISA-L's: the size of zlib's level 1 in a tenth of its time
+_HEADER_BYTES_STORED = 4096  # a gzip header and a NIfTI header lie within them, whatever the compression
+
+SCALED = "scale factors in the header"
+
+
+class BadFileError(Exception):
+    """A file that cannot be used: what is wrong with it, what to do, and the code of the finding."""
+
+    def __init__(self, code: str, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.code, self.problem, self.remedy = code, problem, remedy
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about its voxels before they are read.
+
+    ``shape`` is (i, j, k), ``affine`` maps (i, j, k) to mm (sform before qform). ``oddities`` are the ways in which the
+    stored file is not the plain 3D ``.nii.gz`` that nnU-Net's reader expects.
+    """
+
+    shape: tuple[int, ...]
+    affine: Affine
+    nifti: nib.Nifti1Header
+    offset: int
+    """Where the voxels begin, in bytes."""
+    oddities: tuple[str, ...]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the voxels as they are stored."""
+        return self.nifti.get_data_dtype()
+
+    @property
+    def code(self) -> int:
+        """The NIfTI code of the space that ``affine`` maps to (1 scanner, 2 aligned, 3 Talairach, 4 MNI)."""
+        sform, qform = int(self.nifti["sform_code"]), int(self.nifti["qform_code"])
+        code = sform if sform > 0 else qform
+        return code if code <= 4 else 2
+
+    @cached_property
+    def without_texts(self) -> bytes:
+        """The header's bytes with its texts cleared: the same for all files of one grid and type."""
+        cleared = self.nifti.copy()
+        for name in _TEXT_FIELDS:
+            if name in cleared:  # NIfTI-2 has fewer
+                cleared[name] = b""
+        return bytes(cleared.binaryblock)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A three-dimensional NIfTI image in memory: ``data`` is (i, j, k), with the header's scale factors applied."""
+
+    data: npt.NDArray[Any]
+    header: Header
+    sha256: str
+    """Of the file."""
+
+    @property
+    def affine(self) -> Affine:
+        return self.header.affine
+
+    @property
+    def oddities(self) -> tuple[str, ...]:
+        return self.header.oddities
+
+
+def read(path: Path) -> Volume:
+    """Read a file completely: a truncated or damaged one is found here and not during training.
+
+    Raises:
+        BadFileError: where the file is not a readable three-dimensional scalar image with a position in space.
+    """
+    stored = _read_bytes(path)
+    compressed = path.name.lower().endswith(".gz")
+    content = _decompress(stored) if compressed else stored
+    header = _parse(path, content)
+    count = math.prod(header.shape)
+    needed = header.offset + count * header.dtype.itemsize
+    if needed > len(content) and compressed:
+        content = _decompress(stored, all_members=True)
+    if needed > len(content):
+        problem = f"its header announces {needed} bytes, there are {len(content)}"
+        raise BadFileError("TRUNCATED", problem, "Get the file again")
+    data = np.frombuffer(content, header.dtype, count, header.offset).reshape(header.shape, order="F")
+    slope, intercept = header.nifti.get_slope_inter()
+    if slope is not None and (slope, intercept) != (1, 0):
+        data = data * float(slope) + float(intercept or 0)
+    return Volume(data, header, hashlib.sha256(stored).hexdigest())
+
+
+def read_header(path: Path) -> Header:
+    """Read the header only; the voxels may still be damaged or missing.
+
+    Raises:
+        BadFileError: as `read`, as far as the header shows it.
+    """
+    with _open(path) as file:
+        start = file.read(_HEADER_BYTES_STORED)
+    if path.name.lower().endswith(".gz"):
+        try:
+            start = zlib.decompressobj(wbits=31).decompress(start, 540)
+        except zlib.error as error:
+            raise _not_gzip(start, error) from None
+    return _parse(path, start)
+
+
+def seen_by_simpleitk(path: Path, header: Header) -> Affine | None:
+    """The grid, as a RAS affine in mm, that nnU-Net's default reader takes from a file; None where it refuses it.
+
+    Asked once for all files with the same header, whatever its texts say: in a template's space that is all of them.
+    """
+    key = header.without_texts
+    if key not in _seen:
+        _seen[key] = _ask_simpleitk(path)
+    return _seen[key]
+
+
+_seen: dict[bytes, Affine | None] = {}
+
+
+def forms_distance(header: Header) -> float:
+    """How far apart qform and sform place a corner voxel, in mm; 0 where the header holds one of them only.
+
+    A qform cannot be sheared, so the sform counts with its axes made perpendicular. Compared once for all files with
+    the same header, whatever its texts say.
+    """
+    key = header.without_texts
+    if key not in _forms_distances:
+        qform = _second_position(header.nifti)
+        straight = orthonormal(header.affine)
+        _forms_distances[key] = 0.0 if qform is None else corner_distance(qform, straight, header.shape)
+    return _forms_distances[key]
+
+
+_forms_distances: dict[bytes, float] = {}
+
+
+def _ask_simpleitk(path: Path) -> Affine | None:
+    reader = SimpleITK.ImageFileReader()
+    # The one that it would choose itself, after opening the file once for each format it knows.
+    reader.SetImageIO("NiftiImageIO")
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    if reader.GetDimension() != 3:
+        return None
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(reader.GetDirection(), (3, 3)) * np.array(reader.GetSpacing())
+    affine[:3, 3] = reader.GetOrigin()
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+
+
+def grid_header(affine: Affine, code: int) -> nib.Nifti1Header:
+    """A header with this grid in mm as both qform and sform, and nothing else."""
+    header = nib.Nifti1Header()
+    header.set_xyzt_units("mm")
+    header.set_data_shape((1, 1, 1))
+    header.set_qform(affine, code)
+    header.set_sform(affine, code)
+    return header
+
+
+def write(path: Path, data: npt.NDArray[Any], grid: nib.Nifti1Header) -> None:
+    """Write a .nii.gz with the grid of a header; equal arguments give equal bytes, wherever and whenever.
+
+    Args:
+        data: (i, j, k) of a NIfTI type, stored unscaled.
+        grid: only its qform, sform, spacing and unit are used.
+    """
+    header = nib.Nifti1Header()
+    header.set_data_dtype(data.dtype)
+    header.set_data_shape(data.shape)
+    for name in _GEOMETRY_FIELDS:
+        header[name] = grid[name]
+    header["pixdim"][4:] = 1
+    header.set_slope_inter(1, 0)
+    header["magic"] = b"n+1"
+    header["vox_offset"] = 352
+    start = header.binaryblock + bytes(4)  # no extension
+    content = bytearray(len(start) + data.nbytes)
+    content[: len(start)] = start
+    # NIfTI stores i fastest: Fortran's order.
+    np.frombuffer(content, data.dtype, data.size, len(start)).reshape(data.shape, order="F")[...] = data
+    with path.open("xb") as file:
+        file.write(igzip.compress(content, _GZIP_LEVEL, mtime=0))
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is not empty; errors say what to do."""
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise BadFileError("UNREADABLE", "not a regular file", "Put the image itself in its place")
+        with path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise BadFileError("UNREADABLE", "empty (0 bytes)", "Get the file again")
+            yield file
+    except FileNotFoundError:
+        if path.is_symlink():
+            problem, remedy = "a link to a file that is not there", "Fetch its content (datalad get, git annex get)"
+        else:
+            problem, remedy = "does not exist", "Correct the path"
+        raise BadFileError("UNREADABLE", problem, remedy) from None
+    except (IsADirectoryError, PermissionError):
+        if path.is_dir():
+            problem, remedy = "a folder, not a file", "Put the file inside it in its place"
+        else:
+            problem, remedy = "no permission to read it", "Make it readable (chmod u+r)"
+        raise BadFileError("UNREADABLE", problem, remedy) from None
+    except OSError as error:
+        raise BadFileError("UNREADABLE", f"cannot be read ({error.strerror})", "Get the file again") from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    with _open(path) as file:
+        return file.read()
+
+
+def _decompress(stored: bytes, *, all_members: bool = False) -> bytes:
+    """Inflate all of it: checks length and CRC, which readers that stop after the last voxel never reach.
+
+    Of several members of which the first is as long as the last, only the first comes unless ``all_members`` is set.
+    """
+    size = int.from_bytes(stored[-4:], "little")  # of the last member of a gzip file, which most often is the only one
+    try:
+        if all_members:
+            return igzip.decompress(stored)
+        # deflate cannot shrink by more than a factor of 1032: what claims more is damaged.
+        content = isal_zlib.decompress(stored, 31, min(max(size, 1), 1032 * len(stored)))
+        return content if len(content) == size else igzip.decompress(stored)
+    except EOFError:
+        raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
+    except IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
+        if "incomplete or truncated" in str(error):
+            raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
+        raise _not_gzip(stored, error) from None
+    except (OSError, zlib.error) as error:
+        raise _not_gzip(stored, error) from None
+
+
+def _not_gzip(stored: bytes, error: Exception) -> BadFileError:
+    if not stored.startswith(b"\x1f\x8b"):
+        remedy = "Get the file again, or name it .nii if it is not compressed"
+        return BadFileError("UNREADABLE", "named .gz but not gzip data", remedy)
+    return BadFileError("UNREADABLE", f"damaged gzip data ({error})", "Get the file again")
+
+
+def _parse(path: Path, content: bytes) -> Header:
+    """The header at the start of these bytes."""
+    kind = nib.Nifti2Header if _size_field(content) == 540 else nib.Nifti1Header
+    try:
+        header = kind(content[: kind.template_dtype.itemsize], check=False)
+        if header["magic"].item() not in (b"n+1", b"n+2"):
+            raise ValueError("it lacks the mark of a single-file NIfTI")
+        shape = tuple(int(size) for size in header.get_data_shape())
+        dtype = header.get_data_dtype()
+        offset = int(header["vox_offset"]) or kind.single_vox_offset
+        if offset < kind.sizeof_hdr:
+            raise ValueError(f"its voxels cannot begin at byte {offset}")
+        header.get_slope_inter()
+    except Exception as error:  # nibabel raises many types for malformed content
+        remedy = "Get the file again, or convert it to NIfTI"
+        raise BadFileError("UNREADABLE", f"not a NIfTI file ({error})", remedy) from None
+    oddities = []
+    if not path.name.endswith(".nii.gz"):
+        oddities.append("not named .nii.gz")
+    if kind is nib.Nifti2Header:
+        oddities.append("NIfTI-2")
+    if not shape or min(shape) < 1:
+        raise BadFileError("NOT_3D", f"no voxels, its size is {shape}", "Give one 3D volume per file")
+    if len(shape) > 3 and all(size == 1 for size in shape[3:]):
+        oddities.append(f"{len(shape)} dimensions, the last of size 1")
+        shape = shape[:3]
+    if len(shape) != 3 or min(shape) < 2:
+        size = " × ".join(map(str, shape))
+        raise BadFileError("NOT_3D", f"not a single 3D volume, its size is {size}", "Give one 3D volume per file")
+    if dtype.kind not in "iuf":
+        raise BadFileError("VOXEL_TYPE", f"voxels of type {dtype} cannot be used", "Export one number per voxel")
+    if header["scl_slope"] not in (0, 1) or header["scl_inter"] != 0:
+        oddities.append(SCALED)
+    return Header(shape, _affine(header), header, offset, tuple(oddities))
+
+
+def _size_field(content: bytes) -> int:
+    """The header's own size in either byte order: 348 for NIfTI-1, 540 for NIfTI-2."""
+    little, big = int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big")
+    return min(little, big)
+
+
+def _affine(header: nib.Nifti1Header) -> Affine:
+    if header["sform_code"] <= 0 and header["qform_code"] <= 0:
+        problem = "its header has no position in space (sform and qform codes are 0), so left and right are unknown"
+        raise BadFileError("NO_ORIENTATION", problem, "Export it again with its orientation")
+    try:
+        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    except Exception as error:  # nibabel raises many types for malformed content
+        raise BadFileError("BAD_AFFINE", f"its header has no usable affine ({error})", "Export it again") from None
+    affine[:3] *= _mm_per_unit(header)
+    spacing = voxel_sizes(affine)
+    low, high = _SPACING_LIMITS
+    if not np.isfinite(affine).all() or not ((spacing > low) & (spacing < high)).all():
+        sizes = " × ".join(f"{size:.4g}" for size in spacing)
+        problem = f"its header gives a voxel size of {sizes} mm"
+        raise BadFileError("BAD_AFFINE", problem, "Correct the header (affine and unit)")
+    return affine
+
+
+def _second_position(header: nib.Nifti1Header) -> Affine | None:
+    """The qform in mm, where the header holds it beside the sform."""
+    if header["sform_code"] <= 0 or header["qform_code"] <= 0:
+        return None
+    try:
+        qform = np.asarray(header.get_qform(), dtype=np.float64)
+    except Exception:  # nibabel raises many types for malformed content; the sform is there
+        return None
+    qform[:3] *= _mm_per_unit(header)
+    return qform if np.isfinite(qform).all() else None
+
+
+def _mm_per_unit(header: nib.Nifti1Header) -> float:
+    return _MM_PER_UNIT.get(int(header["xyzt_units"]) % 8, 1.0)

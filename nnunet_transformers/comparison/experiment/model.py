@@ -1,0 +1,164 @@
+"""An experiment: what is compared with what, on which data, and where it runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nnunet_transformers.comparison.errors import ComparisonError
+
+FULLRES, LOWRES, CASCADE = "3d_fullres", "3d_lowres", "3d_cascade_fullres"  # names of nnU-Net's planner
+FOLDER_VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed", "results": "nnUNet_results"}
+
+
+@dataclass(frozen=True)
+class HeldOutSet:
+    """Images no model was trained on; with references they are scored."""
+
+    name: str
+    images: Path
+    references: Path | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    id: int
+    test_sets: tuple[HeldOutSet, ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """One trainer with its plans and configuration on one dataset: one folder of nnU-Net's results.
+
+    Attributes:
+        name: what it is called in the report; unique in its dataset.
+        trainer: with the ending _<N>epochs where the experiment has epochs.
+        planner: makes the plans; "" for nnU-Net's default one, or where a file with other plans is there already.
+        target_spacing: mm, in the axis order of the plans, for the default planner; empty for its own choice.
+        plans_from: dataset whose nnUNetPlans are taken over under the name `plans`, for weights trained with them.
+        pretrained_weights: a checkpoint of nnU-Net that trainings start from.
+    """
+
+    name: str
+    dataset: int
+    trainer: str
+    plans: str = "nnUNetPlans"
+    configuration: str = FULLRES
+    planner: str = ""
+    target_spacing: tuple[float, ...] = ()
+    plans_from: int | None = None
+    pretrained_weights: Path | None = None
+
+    @property
+    def identifier(self) -> str:
+        """The name of its folder."""
+        return f"{self.trainer}__{self.plans}__{self.configuration}"
+
+    def goes_on_from(self, other: Model) -> bool:
+        """Whether this is a cascade, and the other model its first stage."""
+        same = (self.trainer, self.plans, self.dataset) == (other.trainer, other.plans, other.dataset)
+        return same and (self.configuration, other.configuration) == (CASCADE, LOWRES)
+
+
+@dataclass(frozen=True)
+class Local:
+    """This machine.
+
+    Attributes:
+        device: cuda, cpu or mps.
+        gpus: what CUDA_VISIBLE_DEVICES names them; empty leaves the choice to CUDA.
+        at_once: trainings side by side; they take turns on the GPUs.
+    """
+
+    device: str = "cuda"
+    gpus: tuple[str, ...] = ()
+    at_once: int = 1
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """A SLURM cluster.
+
+    Attributes:
+        memory_gb, hours: per job; None for the cluster's own.
+        extra: more #SBATCH lines, without that word: "--constraint=a100".
+        setup: shell lines before the command: "source venv/bin/activate".
+    """
+
+    partition: str = ""
+    account: str = ""
+    gpus_per_task: int = 1
+    cpus: int = 8
+    memory_gb: int | None = None
+    hours: float | None = None
+    extra: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Folders:
+    """nnU-Net's three folders."""
+
+    raw: Path
+    preprocessed: Path
+    results: Path
+
+    def environment(self) -> dict[str, str]:
+        """The variables that name them to nnU-Net."""
+        return {variable: str(getattr(self, name)) for name, variable in FOLDER_VARIABLES.items()}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A comparison of models.
+
+    Attributes:
+        path: the file it was read from.
+        datasets: in the order of the file; a model that names none is trained on each.
+        folds: of nnU-Net's cross-validation.
+        baseline: name of the model the others are compared with.
+        ensembles: "pairs" is every pair, as nnU-Net does; "none"; or names of the members of each.
+        lesion_labels: those that are lesion, where a dataset has several; empty where each has one.
+        metrics: names; empty for all.
+        equivalence_margin: by metric, in its unit: what is too small to matter.
+        folders: those of nnU-Net's three folders that the file names.
+        output: the folder of logs, predictions, scores and the report.
+    """
+
+    path: Path
+    name: str
+    datasets: tuple[Dataset, ...]
+    models: tuple[Model, ...]
+    folds: tuple[int, ...]
+    baseline: str
+    ensembles: Literal["pairs", "none"] | tuple[tuple[str, ...], ...]
+    lesion_labels: tuple[int, ...]
+    metrics: tuple[str, ...]
+    equivalence_margin: dict[str, float]
+    where: Local | Slurm
+    folders: dict[str, Path]
+    output: Path
+
+    def models_of(self, dataset: int) -> list[Model]:
+        return [model for model in self.models if model.dataset == dataset]
+
+    def nnunet_folders(self) -> Folders:
+        """nnU-Net's folders, from the file or else from the environment.
+
+        Raises:
+            ComparisonError: one is in neither.
+        """
+        found = {}
+        for name, variable in FOLDER_VARIABLES.items():
+            path = self.folders.get(name) or os.environ.get(variable)
+            if not path:
+                raise ComparisonError(
+                    f"nnU-Net's folder for {name} data is not known: {variable} is not set and {self.path} has no "
+                    f"folders.{name}",
+                    f"export {variable}=…, or add it to the file. Nothing was run.",
+                    "FOLDER_NOT_SET",
+                )
+            found[name] = Path(path).resolve()
+        return Folders(**found)

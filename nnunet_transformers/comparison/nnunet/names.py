@@ -1,0 +1,33 @@
+"""What models are called in a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nnunet_transformers.comparison.nnunet.results import Results
+
+
+def short_names(results: Results) -> dict[str, str]:
+    """A readable name per model and ensemble: what all models have in common is left out of it.
+
+    `nnUNetTrainer_5epochs` and `nnUNetTrainerSwinUNETR_5epochs` become `nnUNetTrainer` and `nnUNetTrainerSwinUNETR`;
+    plans and configuration appear if they differ.
+    """
+    suffix = _common_ending([model.trainer for model in results.models])
+    same_plans = len({model.plans for model in results.models}) == 1
+    same_configuration = len({model.configuration for model in results.models}) == 1
+    names = {}
+    for model in results.models:
+        parts = [model.trainer.removesuffix(suffix)]
+        parts += [] if same_plans else [model.plans]
+        parts += [] if same_configuration else [model.configuration]
+        names[model.identifier] = " · ".join(parts)
+    for ensemble in results.ensembles:
+        names[ensemble.identifier] = "ensemble of " + " + ".join(names.get(m, m) for m in ensemble.members)
+    return names
+
+
+def _common_ending(names: Iterable[str]) -> str:
+    """The `_5epochs_20iterations` that all of the names end in, or nothing."""
+    endings = [name[name.find("_") :] if "_" in name else "" for name in names]
+    return endings[0] if len(endings) > 1 and len(set(endings)) == 1 else ""

@@ -1,0 +1,148 @@
+"""How long nnU-Net's trainings took and on what, from training_log_*.txt, debug.json and checkpoint_final.pth."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from nnunet_transformers.comparison.nnunet.peak_memory import PeakMemory, read_peak_memory
+from nnunet_transformers.comparison.nnunet.results import Model, read_json
+from nnunet_transformers.comparison.nnunet.state import training_logs
+
+_NUMPY_NUMBERS = [np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)), np.float32(0).__reduce__()[0]]
+
+_STAMP = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?): +"
+_EPOCH = re.compile(_STAMP + r"Epoch (\d+)\s*$")
+_EPOCH_TIME = re.compile(_STAMP + r"Epoch time: ([\d.]+) s")
+_TRAINED = re.compile(_STAMP + r"Training done\.")
+_VALIDATED = re.compile(_STAMP + r"Validation complete")
+
+
+@dataclass(frozen=True)
+class FoldTiming:
+    """Seconds per epoch of the training that was kept, and seconds of its validation if it is in the log."""
+
+    epochs: dict[int, float]
+    validation: float | None
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a model was trained; None or empty where nnU-Net left no record.
+
+    Attributes:
+        folds: timing of each fold that has a log.
+        network: class name.
+        epochs, iterations, batch_size: planned, of the first fold.
+        machines: host, device and torch version, one entry per different setting.
+        parameters: floating-point numbers in the network.
+        memory: the highest peak of its folds, where `compare run` trained them.
+    """
+
+    folds: dict[int, FoldTiming]
+    network: str | None
+    epochs: int | None
+    iterations: int | None
+    batch_size: int | None
+    machines: tuple[str, ...]
+    parameters: int | None
+    memory: PeakMemory | None = None
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """Median over all epochs of all folds."""
+        times = [seconds for fold in self.folds.values() for seconds in fold.epochs.values()]
+        return median(times) if times else None
+
+    @property
+    def training_seconds(self) -> float:
+        return sum(seconds for fold in self.folds.values() for seconds in fold.epochs.values())
+
+    @property
+    def validation_seconds(self) -> float | None:
+        times = [fold.validation for fold in self.folds.values() if fold.validation is not None]
+        return sum(times) if times else None
+
+    @property
+    def is_short(self) -> bool:
+        """Less than a tenth of the 1000 epochs of 250 iterations that nnU-Net trains for."""
+        return bool(self.epochs and self.iterations and self.epochs * self.iterations < 25_000)
+
+
+def read_training(model: Model) -> Training:
+    """Read the records of a model's trainings; a missing record leaves its field empty."""
+    folders = {
+        int(path.name.removeprefix("fold_")): path
+        for path in sorted(model.folder.glob("fold_*"))
+        if path.name.removeprefix("fold_").isdigit()
+    }
+    folds = {fold: timing for fold, path in folders.items() if (timing := read_fold_timing(path)).epochs}
+    debug = [read_json(file) for path in folders.values() if (file := path / "debug.json").is_file()]
+    first = debug[0] if debug else {}
+    machines = [
+        f"{d.get('hostname', 'unknown host')}, {d.get('gpu_name') or d.get('device', 'unknown device')}, "
+        f"torch {d.get('torch_version', 'unknown')}"
+        for d in debug
+    ]
+    peaks = [peak for path in folders.values() if (peak := read_peak_memory(path))]
+    checkpoints = [file for path in folders.values() if (file := path / "checkpoint_final.pth").is_file()]
+    return Training(
+        folds=folds,
+        network=first.get("network"),
+        epochs=_integer(first.get("num_epochs")),
+        iterations=_integer(first.get("num_iterations_per_epoch")),
+        batch_size=_integer(first.get("batch_size")),
+        machines=tuple(dict.fromkeys(machines)),
+        parameters=count_parameters(checkpoints[0]) if checkpoints else None,
+        memory=max(peaks, key=lambda peak: peak.mib, default=None),
+    )
+
+
+def read_fold_timing(folder: Path) -> FoldTiming:
+    """Timing of a fold from all its logs; a resumed training has several."""
+    epochs: dict[int, float] = {}
+    validation = None
+    epoch, trained = None, None
+    for log in training_logs(folder):
+        for line in log.read_text(errors="replace").splitlines():
+            if match := _EPOCH.match(line):
+                epoch = int(match[2])
+                epochs = {k: seconds for k, seconds in epochs.items() if k < epoch}
+                validation = None
+            elif (match := _EPOCH_TIME.match(line)) and epoch is not None:
+                epochs[epoch] = float(match[2])
+            elif match := _TRAINED.match(line):
+                trained = datetime.fromisoformat(match[1])
+            elif (match := _VALIDATED.match(line)) and trained is not None:
+                validation = (datetime.fromisoformat(match[1]) - trained).total_seconds()
+                trained = None
+        trained = None
+    return FoldTiming(epochs, validation)
+
+
+def count_parameters(checkpoint: Path) -> int | None:
+    """Floating-point numbers in a checkpoint's network weights; None where torch cannot tell without running its code.
+
+    A tensor that is stored under two names, as the encoder of nnU-Net's U-Net is, counts once.
+    """
+    try:
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):  # nnU-Net's log of losses lies beside the weights
+            weights = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["network_weights"]
+    except Exception:  # an unreadable checkpoint costs one number of a table
+        return None
+    tensors = {
+        (t.untyped_storage().data_ptr(), t.storage_offset()): t.numel()
+        for t in weights.values()
+        if t.is_floating_point()
+    }
+    return sum(tensors.values())
+
+
+def _integer(value: str | None) -> int | None:
+    return int(value) if value is not None and re.fullmatch(r"\d+", str(value)) else None

@@ -1,0 +1,1 @@
+"""Run the steps of an experiment, here or on a cluster."""
