@@ -96,6 +96,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
     from nnunet_transformers.common.problems import writing_to
     from nnunet_transformers.comparison.compare import report_step
+    from nnunet_transformers.comparison.experiment.file import snapshot
     from nnunet_transformers.comparison.experiment.model import Experiment, Slurm
     from nnunet_transformers.comparison.running.slurm import submit
     from nnunet_transformers.comparison.running.slurm_scripts import SUBMIT, print_scripts
@@ -103,7 +104,8 @@ def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
 
     assert isinstance(experiment, Experiment)
     folders = experiment.nnunet_folders()
-    settings = experiment.where if isinstance(experiment.where, Slurm) else Slurm()
+    settings = experiment.where if isinstance(experiment.where, Slurm) else Slurm(device=experiment.where.device)
+    experiment = snapshot(experiment)
     everything = steps(experiment, folders)
     everything.append(report_step(experiment, everything))
     if arguments.scripts:

@@ -27,11 +27,12 @@ class FoldState(Enum):
     VALIDATED = None
 
 
-def fold_state(folder: Path, next_stage: str = "") -> FoldState:
-    """State of a fold_X folder. Validated means: with probabilities (--npz), which ensembles need.
+def fold_state(folder: Path, next_stage: str = "", *, probabilities: bool = True) -> FoldState:
+    """State of a fold_X folder.
 
     Args:
         next_stage: configuration of a cascade that goes on from the predictions of the validation.
+        probabilities: a validation counts with those of each case (--npz) only, which ensembles need.
     """
     if not is_checkpoint(folder / "checkpoint_final.pth"):
         started = any(is_checkpoint(folder / f"checkpoint_{kind}.pth") for kind in ("latest", "best"))
@@ -42,7 +43,7 @@ def fold_state(folder: Path, next_stage: str = "") -> FoldState:
     if not cases or summary.stat().st_mtime < (folder / "checkpoint_final.pth").stat().st_mtime:
         return FoldState.TRAINED
     names = [case_name(Path(case["prediction_file"]).name) for case in cases]
-    complete = all((summary.parent / f"{name}.npz").is_file() for name in names)
+    complete = not probabilities or all((summary.parent / f"{name}.npz").is_file() for name in names)
     if next_stage:
         left = folder.parent / "predicted_next_stage" / next_stage
         complete &= all(any(left.glob(f"{glob.escape(name)}.*")) for name in names)
@@ -189,5 +190,9 @@ def load_json(path: Path) -> object:
 
 
 def is_newer(path: Path, others: Iterable[Path]) -> bool:
-    """Whether a file or folder exists and is at least as new as each of the others."""
-    return path.exists() and all(other.stat().st_mtime <= path.stat().st_mtime for other in others)
+    """Whether a file or folder exists and is at least as new as each of the others, which exist as well."""
+    try:
+        changed = path.stat().st_mtime
+        return all(other.stat().st_mtime <= changed for other in others)
+    except FileNotFoundError:
+        return False

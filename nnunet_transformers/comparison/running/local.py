@@ -23,8 +23,9 @@ from nnunet_transformers.common.locks import holder
 from nnunet_transformers.common.words import duration
 from nnunet_transformers.comparison.experiment.model import Experiment, Local
 from nnunet_transformers.comparison.running.processes import Job, end_processes, how_it_ended, start_job, tail
+from nnunet_transformers.comparison.running.step import Step, settled
 from nnunet_transformers.comparison.running.step_process import FAILED, UNDER_WAY
-from nnunet_transformers.comparison.running.steps import Step, settled, steps
+from nnunet_transformers.comparison.running.steps import steps
 
 _POLL_SECONDS = 0.2
 _POLLS_PER_LOOK = 5  # at what other processes do
@@ -202,7 +203,7 @@ class _Schedule:
         environment = dict(self.environment)
         if self.gpus and slot is not None:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        job = Job(step.name, step.process or step.command, step.log, environment)
+        job = Job(step.name, step.process, step.log, environment)
         self.running.append(_Running(step, start_job(job), slot, time.monotonic()))
 
     def _ended(self, each: _Running, code: int) -> None:

@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_transformers.common.locks import locked
+from nnunet_transformers.common.problems import UserError
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.file import parse_experiment
 from nnunet_transformers.comparison.experiment.model import Experiment, Local
 from nnunet_transformers.comparison.nnunet.few_cores import run_script
 from nnunet_transformers.comparison.nnunet.peak_memory import record_peak_memory
-from nnunet_transformers.comparison.running.steps import Step, steps
+from nnunet_transformers.comparison.running.step import Step
+from nnunet_transformers.comparison.running.steps import steps
 
 UNDER_WAY = 75  # exit code: another process runs the step
 FAILED = "[failed]"  # how the last line of a failed step's log begins
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ComparisonError(
                 f"{path} has no step {name!r}", f"Its steps: {', '.join(found)}. Nothing was run.", "NO_STEP"
             )
-    except ComparisonError as error:
+    except UserError as error:
         print(f"{error}\n{FAILED} {error.code}", flush=True)
         return 2
     _share_cores(experiment)
@@ -67,8 +69,8 @@ def run_step(step: Step) -> int:
                 try:
                     call(command)
                 finally:
-                    if command[0] == "nnUNetv2_train":
-                        record_peak_memory(lock.parent)
+                    if step.fold:
+                        record_peak_memory(step.fold.folder)
             if not step.is_done():
                 raise RuntimeError(f"{step.name} ended without an error, but its files are not complete")
         except KeyboardInterrupt:
@@ -76,7 +78,7 @@ def run_step(step: Step) -> int:
         except BaseException as error:
             if isinstance(error, SystemExit) and not error.code:
                 return 0
-            if not isinstance(error, SystemExit | ComparisonError):
+            if not isinstance(error, SystemExit | UserError):
                 traceback.print_exc()
             sys.stderr.flush()
             print(f"{FAILED} {_in_one_line(error)}", flush=True)

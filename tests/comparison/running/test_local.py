@@ -14,7 +14,7 @@ import pytest
 
 from nnunet_transformers.common.locks import locked
 from nnunet_transformers.comparison.running.local import run_steps
-from nnunet_transformers.comparison.running.steps import Step
+from nnunet_transformers.comparison.running.step import Step
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of POSIX")
 
@@ -38,7 +38,7 @@ def step(
     command = (sys.executable, "-c", f"{code}\nopen({str(done)!r}, 'w').close()")
     locks = folder / f"{name}.lock" if lock else None
     return Step(
-        name=name, command=command, needs=needs, after=after, gpu=gpu, log=folder / f"{name}.log",
+        name=name, command=command, process=command, needs=needs, after=after, gpu=gpu, log=folder / f"{name}.log",
         is_done=partial(made, done), stays_done=stays_done, lock=locks,
     )  # fmt: skip
 

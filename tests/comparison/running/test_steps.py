@@ -13,7 +13,8 @@ from helpers.results_folder import write_checkpoint, write_summary, write_volume
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.file import parse_experiment
 from nnunet_transformers.comparison.experiment.model import Experiment
-from nnunet_transformers.comparison.running.steps import Step, steps
+from nnunet_transformers.comparison.running.step import Step
+from nnunet_transformers.comparison.running.steps import steps
 
 NAME = "Dataset007_Lesions"
 UNET, UNETR = "nnUNetTrainer__nnUNetPlans__3d_fullres", "nnUNetTrainerUNETR__nnUNetPlans__3d_fullres"
