@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import json
+import pickletools
 import re
 import zipfile
 import zlib
@@ -94,7 +95,7 @@ def is_preprocessed(preprocessed: Path, plans: str, configurations: Iterable[str
     cases = len(fingerprint["spacings"])
     planned = [found for name in configurations if (found := configuration_of(content, name))]
     # The properties of a case are written after its voxels, the references after all cases.
-    done = [_not_empty(preprocessed / configuration["data_identifier"], "*.pkl") for configuration in planned]
+    done = [_whole(preprocessed / configuration["data_identifier"], "*.pkl") for configuration in planned]
     return all(n >= cases for n in [*done, _not_empty(preprocessed / "gt_segmentations", "*")])
 
 
@@ -161,6 +162,11 @@ def is_complete(path: Path) -> bool:
 def _is_whole(path: Path, size: int, changed: int) -> bool:
     if path.suffix in (".npz", ".pth"):
         return zipfile.is_zipfile(path)
+    if path.suffix == ".pkl":
+        try:
+            return all(True for _ in pickletools.genops(path.read_bytes()))  # to its end, without running any of it
+        except (OSError, ValueError):
+            return False
     if path.suffix != ".gz":
         return True
     try:
@@ -170,6 +176,10 @@ def _is_whole(path: Path, size: int, changed: int) -> bool:
     except (OSError, EOFError, zlib.error):
         return False
     return True
+
+
+def _whole(folder: Path, pattern: str) -> int:
+    return sum(map(is_complete, folder.glob(pattern)))
 
 
 def _not_empty(folder: Path, pattern: str) -> int:

@@ -31,6 +31,7 @@ from nnunet_transformers.comparison.experiment.model import (
 )
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.commands import Command
+from nnunet_transformers.comparison.nnunet.references import cut_off_references, restore_references
 from nnunet_transformers.comparison.nnunet.state import (
     FoldState,
     cases_in,
@@ -193,7 +194,7 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
     ready = {}
 
     def add(
-        name: str, command: Command, done: Callable[[], bool], prepare: Callable[[], Command] | None = None
+        name: str, command: Command, done: Callable[[], bool], prepare: Callable[[], Command | None] | None = None
     ) -> None:
         needs = [found[-1].name] if found else []
         found.append(place.step(name, command, done, lock=lock, needs=needs, stays_done=True, prepare=prepare))
@@ -203,7 +204,7 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
         model = of_plans[0]
         configurations = _preprocessed_for(of_plans)
         planned = partial(_is_planned, place.preprocessed, plans)
-        preprocessed = partial(is_preprocessed, place.preprocessed, plans, configurations)
+        preprocessed = partial(_is_preprocessed, place, plans, configurations)
         preprocess = commands.preprocess(place.dataset.id, plans, configurations)
         if plans == "nnUNetPlans" or model.planner or model.target_spacing:
             options = _PlanOptions(
@@ -211,8 +212,7 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
             )
             if not found:
                 everything = commands.plan_and_preprocess(place.dataset.id, *configurations, **options)
-                # Plans that are there are kept: someone may have changed them.
-                left = partial(_first_unless, everything, preprocess, planned)
+                left = partial(_rest_of_preprocessing, place, plans, configurations, everything, preprocess)
                 add(f"preprocess {plans}", everything, preprocessed, left)
                 ready[plans] = found[-1].name
                 continue
@@ -224,7 +224,8 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
             if model.plans_from is not None:
                 move = commands.move_plans(model.plans_from, "nnUNetPlans", place.dataset.id, plans)
                 add(f"plan {plans}", move, planned)
-        add(f"preprocess {plans}", preprocess, preprocessed)
+        left = partial(_rest_of_preprocessing, place, plans, configurations, preprocess, preprocess)
+        add(f"preprocess {plans}", preprocess, preprocessed, left)
         ready[plans] = found[-1].name
     return found, ready
 
@@ -236,8 +237,20 @@ def _preprocessed_for(models: Sequence[Model]) -> list[str]:
     return sorted({*(found - {CASCADE}), *([FULLRES] if found & both else [])})
 
 
-def _first_unless(first: Command, second: Command, condition: Callable[[], bool]) -> Command:
-    return second if condition() else first
+def _is_preprocessed(place: _Place, plans: str, configurations: Sequence[str]) -> bool:
+    return is_preprocessed(place.preprocessed, plans, configurations) and not cut_off_references(
+        place.raw, place.preprocessed
+    )
+
+
+def _rest_of_preprocessing(
+    place: _Place, plans: str, configurations: Sequence[str], everything: Command, preprocess: Command
+) -> Command | None:
+    restore_references(place.raw, place.preprocessed, place.results)
+    if is_preprocessed(place.preprocessed, plans, configurations):
+        return None
+    # Plans that are there are kept: someone may have changed them.
+    return preprocess if _is_planned(place.preprocessed, plans) else everything
 
 
 def _is_planned(preprocessed: Path, plans: str) -> bool:

@@ -49,8 +49,8 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"nnUNet_{part}", str(tmp_path / part))
     TINY.write(tmp_path / "raw")
     TINY.write_image(tmp_path / "images", "unseen", TINY.case(99)[0])
-    planning, *arguments = commands.plan_and_preprocess(TINY.id, "3d_fullres", processes=1)
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    planning, *arguments = commands.plan_and_preprocess(TINY.id, "3d_fullres", processes=1)
     subprocess.run([Path(sys.executable).with_name(planning), *arguments], check=True, capture_output=True)
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # augments in the training's process, which starts sooner
 
