@@ -62,11 +62,18 @@ def add_commands(commands: argparse._SubParsersAction, add: AddCommand) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     from nnunet_transformers.comparison.experiment.check import read_experiment
     from nnunet_transformers.comparison.nnunet.commands import as_text
+    from nnunet_transformers.comparison.running.disk import probabilities_bytes
     from nnunet_transformers.comparison.running.steps import steps
 
     experiment = read_experiment(arguments.experiment)
-    for step in steps(experiment, experiment.nnunet_folders()):
+    folders = experiment.nnunet_folders()
+    for step in steps(experiment, folders):
         print(f"{'done' if step.is_done() else 'left'}  {step.name}: {as_text(step.command)}")
+    if size := probabilities_bytes(experiment, folders):
+        print(
+            f"Ensembles are made of probabilities, {size / 1e9:.1f} GB in all before nnU-Net compresses them; "
+            "ensembles: none keeps none."
+        )
     return 0
 
 
