@@ -62,6 +62,16 @@ def test_list_tells_of_every_trainer_its_network_paper_recipe_and_defaults(capsy
     assert all(name in text for name in [*listed, "feature_size=48", "nnUNet_PrimusV3S_Trainer"])
 
 
+@pytest.mark.parametrize("module", ["nnunet_transformers.cli", "dataset_conversion"])
+@pytest.mark.parametrize("command", [[], ["convert", "atlas"], ["scan", "folder"]], ids=" ".join)
+def test_help_is_quick_because_it_loads_nothing_heavy(module, command):
+    loads = [sys.executable, "-X", "importtime", "-m", module, *command, "--help"]
+    shown = subprocess.run(loads, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in shown.stderr.splitlines()}
+    assert "dataset_conversion" in loaded
+    assert not loaded & {"torch", "nnunetv2", "numpy", "pandas", "SimpleITK", "nibabel", "jinja2", "yaml"}
+
+
 @pytest.mark.parametrize("arguments", [["env"], ["list", "--json"]], ids=["a line", "more than a buffer"])
 def test_a_reader_that_stops_early_is_no_error(arguments):
     command = [sys.executable, "-m", "nnunet_transformers.cli", *arguments]
