@@ -38,6 +38,7 @@ from tqdm import tqdm
 
 from dataset_conversion.convert import convert
 from dataset_conversion.memory import keep_freed_memory
+from dataset_conversion.options import Checks, ConvertOptions, Target, Work
 from nnunet_transformers.common.volumes import nifti
 
 WAYS = ("naive", "inflate", "convert", "quick", "rewrite")
@@ -65,7 +66,8 @@ def inflate(source: Path, jobs: int) -> None:
 
 def converted(source: Path, out: Path, jobs: int, quick: bool = False) -> None:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
-        convert(source, dataset_id=201, raw_folder=out, jobs=jobs, quick=quick)
+        options = ConvertOptions(checks=Checks(quick=quick), work=Work(jobs=jobs))
+        convert(source, "atlas", Target(201, "ATLAS", out), options)
 
 
 def flipped_copy(source: Path, destination: Path) -> None:

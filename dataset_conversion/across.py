@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class _File(NamedTuple):
     path: str
 
 
-def across_cases(checked: Sequence[CheckedCase], source: Path, allow: frozenset[str] = frozenset()) -> list[Finding]:
+def across_cases(checked: Sequence[CheckedCase], source: Path, allow: Collection[str] = ()) -> list[Finding]:
     """Findings that need more than one case. Leakage, also by one scan under two names, is an error unless allowed."""
     return [
         *(finding for one in checked for finding in _one_file_twice(one.case, source)),
@@ -59,7 +59,7 @@ def image_digests(cases: Sequence[Case], jobs: int) -> dict[str, list[str]]:
 
 
 def _finding(
-    code: str, problem: str, remedy: str, allow: frozenset[str], files: tuple[tuple[str, str], ...] = ()
+    code: str, problem: str, remedy: str, allow: Collection[str], files: tuple[tuple[str, str], ...] = ()
 ) -> Finding:
     if code in allow:
         return Finding(code, problem, "Allowed.", files=files, severity="warning")
@@ -79,7 +79,7 @@ def _one_file_twice(case: Case, source: Path) -> list[Finding]:
     ]
 
 
-def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: frozenset[str]) -> list[Finding]:
+def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: Collection[str]) -> list[Finding]:
     """Files with the same voxels, whatever their orientation and header.
 
     Extremes and counts of voxels tell nearly all of them apart; only the others are read again. Where images were not
@@ -107,7 +107,7 @@ def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: frozenset[s
     ]
 
 
-def _duplicate(files: Sequence[_File], allow: frozenset[str]) -> Finding:
+def _duplicate(files: Sequence[_File], allow: Collection[str]) -> Finding:
     names = ", ".join(dict.fromkeys(file.case.case for file in files))
     places = tuple((file.case.case, file.path) for file in files)
     roles = list(dict.fromkeys(file.role for file in files))
@@ -133,7 +133,7 @@ def _digest(path: Path, role: str) -> str:
     return hashed.hexdigest()
 
 
-def _in_both_parts(cases: Sequence[Case], allow: frozenset[str]) -> list[Finding]:
+def _in_both_parts(cases: Sequence[Case], allow: Collection[str]) -> list[Finding]:
     parts: dict[str, set[str]] = defaultdict(set)
     for case in cases:
         parts[case.subject].add(case.split)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import nibabel as nib
 import numpy as np
@@ -29,6 +29,7 @@ from dataset_conversion.alignment import (
 )
 from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError
+from dataset_conversion.options import ConvertOptions, EmptyMasks
 from dataset_conversion.readings import (
     ROUNDING_MM,
     SAME_MM,
@@ -51,39 +52,6 @@ from nnunet_transformers.common.volumes.geometry import corner_distance, voxel_s
 _SEED = 12345  # of the voxels that registration compares
 _MOSTLY = 0.5  # of the reference's grid outside an image
 _NOTABLE_LOSS = 0.2  # of a lesion's volume; nearest neighbour alone takes as much from a lesion of a few voxels only
-
-EmptyMasks = Literal["error", "keep", "skip"]
-Align = Literal["refuse", "resample", "rigid"]
-
-ALLOWABLE = (
-    *("BLANK_IMAGE", "DUPLICATE_VOXELS", "EMPTY_MASK", "GRID_MISMATCH", "MASK_FULL", "MASK_NEGATIVE", "MASK_VALUES"),
-    *("NOT_FINITE", "NOT_ORTHONORMAL", "SUBJECT_IN_BOTH_PARTS"),
-)
-"""Errors that a user may turn into warnings; after all others there is nothing that could be written."""
-
-
-@dataclass(frozen=True)
-class CheckOptions:
-    """How a case is checked and brought onto one grid.
-
-    Args:
-        empty_masks: whether a mask without a lesion is an error; otherwise it passes.
-        allow: codes among `ALLOWABLE` that become warnings.
-        reference: the image whose grid the case gets; it is never resampled. Empty: the first image.
-        align: what to do with images on another grid: refuse them, resample them as they lie in the scanner's space, or
-            register them rigidly first.
-        resample_mask: a mask on another image's grid follows that image onto the reference, by nearest neighbour.
-        quick: read headers and masks only, where no image must be rewritten.
-        clean: rewrite every file, so that no text of its header is left.
-    """
-
-    empty_masks: EmptyMasks = "error"
-    allow: frozenset[str] = frozenset()
-    reference: str = ""
-    align: Align = "refuse"
-    resample_mask: bool = False
-    quick: bool = False
-    clean: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,30 +97,32 @@ class CaseVoxels:
     grid: nib.Nifti1Header
 
 
-def check_case(case: Case, source: Path, options: CheckOptions | None = None) -> tuple[CheckedCase, CaseVoxels | None]:
+def check_case(
+    case: Case, source: Path, options: ConvertOptions | None = None
+) -> tuple[CheckedCase, CaseVoxels | None]:
     """Read the files of a case, check them, and bring them onto one grid.
 
     Args:
         case: a row of the case table with all its files named.
         source: the folder that the paths of the case are relative to.
-        options: see there.
+        options: see there; the reference is an image of the case, the first one where there is none.
 
     Returns:
         The outcome, and the voxels for writing unless there was an error.
     """
-    options = options or CheckOptions()
-    found = Findings(case, options.allow)
+    options = options or ConvertOptions()
+    found = Findings(case, options.checks.allow)
     images: dict[str, Reading] = {}
     mask = None
     for role in case.images:
         with contextlib.suppress(RejectedError):
-            images[role] = read_image(found, role, source, voxels=not options.quick)
+            images[role] = read_image(found, role, source, voxels=not options.checks.quick)
     if case.masks:
         with contextlib.suppress(RejectedError):
-            mask = read_masks(found, source, options.empty_masks)
+            mask = read_masks(found, source, options.checks.empty_masks)
     transforms: tuple[Transform, ...] = ()
     if images and not found.has_errors:
-        reference = options.reference or next(iter(images))
+        reference = options.alignment.reference or next(iter(images))
         with contextlib.suppress(RejectedError):
             images, mask, transforms = _on_one_grid(found, source, images, mask, reference, options)
             images, mask = _with_changes(found, source, images, mask, reference, options)
@@ -213,7 +183,7 @@ def _on_one_grid(
     images: Mapping[str, Reading],
     mask: Reading | None,
     reference: str,
-    options: CheckOptions,
+    options: ConvertOptions,
 ) -> tuple[dict[str, Reading], Reading | None, tuple[Transform, ...]]:
     """Bring images and mask onto the reference's grid as far as the options permit, and refuse the rest."""
     fixed = images[reference]
@@ -221,7 +191,7 @@ def _on_one_grid(
     for role, image in images.items():
         if role == reference or _same_grid(image, fixed):
             continue
-        if options.align == "refuse":
+        if options.alignment.align == "refuse":
             remedy = (
                 "Put both on one grid beforehand, or use --resample (images of one examination) or --register rigid"
             )
@@ -229,7 +199,7 @@ def _on_one_grid(
             continue
         fixed, image = _with_voxels(found, source, fixed), _with_voxels(found, source, image)
         _check_overlap(found, image, fixed)
-        registration = _register(found, image, fixed) if options.align == "rigid" else None
+        registration = _register(found, image, fixed) if options.alignment.align == "rigid" else None
         if registration:
             registrations[role] = registration
         aligned[role] = _moved(image, fixed, registration)
@@ -246,13 +216,13 @@ def _mask_on(
     fixed: Reading,
     images: Mapping[str, Reading],
     registrations: Mapping[str, Registration],
-    options: CheckOptions,
+    options: ConvertOptions,
 ) -> Reading:
     """The mask on the reference's grid, if the user asked for that."""
     of = next((role for role, image in images.items() if _same_grid(mask, image)), None)
-    if options.resample_mask and (of or options.align != "refuse"):
+    if options.alignment.resample_mask and (of or options.alignment.align != "refuse"):
         moved = _moved(mask, fixed, registrations.get(of or ""))
-        return replace(moved, lesion=_lesion_after(found, mask, moved, fixed, options.empty_masks))
+        return replace(moved, lesion=_lesion_after(found, mask, moved, fixed, options.checks.empty_masks))
     if of:
         remedy = f"It was drawn on the {of}: use --reference {of}, or --resample-mask to move it along"
     else:
@@ -365,10 +335,10 @@ def _with_changes(
     images: Mapping[str, Reading],
     mask: Reading | None,
     reference: str,
-    options: CheckOptions,
+    options: ConvertOptions,
 ) -> tuple[dict[str, Reading], Reading | None]:
     """Say which files cannot stay as they are; images that must be rewritten are read."""
-    reasons = ("header cleaned",) if options.clean else ()
+    reasons = ("header cleaned",) if options.privacy.cleans else ()
     fixed = images[reference].changed(*reasons)
     changed = {}
     for role, image in images.items():

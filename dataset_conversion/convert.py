@@ -1,33 +1,26 @@
 """From a data folder to nnU-Net raw: find the cases, check each of them, and write the dataset if all are sound.
 
-from dataset_conversion.convert import convert
-
-print(convert(Path("ATLAS_2"), dataset_id=201))
+print(convert(Path("ATLAS_2"), "atlas", Target(201, "ATLAS"), ConvertOptions(checks=Checks(skip_bad=True))))
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
-from typing import get_args
 
 from dataset_conversion.case_table import Case
-from dataset_conversion.checks import ALLOWABLE, Align, CheckOptions, EmptyMasks, reference_image
+from dataset_conversion.checks import reference_image
 from dataset_conversion.errors import ConversionError, stop
-from dataset_conversion.fold_lists import Missing
-from dataset_conversion.job import Conversion, FoldOptions, GroupBy, Job, no_training_case, run
+from dataset_conversion.job import Conversion, Job, no_training_case, run
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
+from dataset_conversion.options import ALLOWABLE, ConvertOptions, Target
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
 from dataset_conversion.selection import Selection, select, without_missing
 from dataset_conversion.target import name_problems, new_dataset, raw_folder_or_environment
-from dataset_conversion.writing import Link
+from nnunet_transformers.common.command_line import wrong_choices
 from nnunet_transformers.common.problems import Finding
-
-# A thread holds one case, about 0.3 GB for a float64 T1 of 197 × 233 × 189 voxels.
-DEFAULT_JOBS = min(4, os.cpu_count() or 1)
 
 
 def scan(source: Path, layout: str | Layout = "atlas") -> Scan:
@@ -39,131 +32,74 @@ def scan(source: Path, layout: str | Layout = "atlas") -> Scan:
     return _layout(layout).find(Path(source))
 
 
-def convert(
-    source: Path,
-    *,
-    layout: str | Layout = "atlas",
-    dataset_id: int,
-    name: str = "ATLAS",
-    raw_folder: Path | None = None,
-    channels: Sequence[str] = (),
-    incomplete_dataset_id: int | None = None,
-    exclude: Sequence[str] = (),
-    skip_bad: bool = False,
-    empty_masks: EmptyMasks = "error",
-    allow: Iterable[str] = (),
-    reference: str = "",
-    align: Align = "refuse",
-    resample_mask: bool = False,
-    pseudonyms: Path | None = None,
-    keep_sites: bool = False,
-    link: Link = "auto",
-    quick: bool = False,
-    pictures: bool = True,
-    folds: int = 5,
-    seed: int = 12345,
-    group_by: GroupBy = "subject",
-    fold_list: Path | None = None,
-    missing_folds: Missing = "error",
-    jobs: int = DEFAULT_JOBS,
-    dry_run: bool = False,
-) -> Conversion:
-    """Convert a folder to ``<raw_folder>/Dataset<NNN>_<name>``.
+def convert(source: Path, layout: str | Layout, target: Target, options: ConvertOptions | None = None) -> Conversion:
+    """Convert a folder to `<raw_folder>/Dataset<NNN>_<name>`.
 
     The dataset folder appears complete or not at all: cases are checked and written in a hidden folder beside it, which
     an error removes, and from which the same call goes on after an interruption.
 
     Args:
         source: the data folder; it is only read.
-        layout: how the data lie there: a layout, or a key of ``layouts.LAYOUTS``.
-        dataset_id: nnU-Net's number for the dataset, 1 to 999.
-        name: nnU-Net's name for it, letters and digits, with single - or _ between them.
-        raw_folder: where nnU-Net keeps raw datasets; default: the environment variable nnUNet_raw.
-        channels: names of the images to convert, in channel order; default: all that the layout has.
-        incomplete_dataset_id: makes a second dataset of the cases that lack a channel, with the channels they all have.
-        exclude: cases (``sub-r001s001_ses-1``) or subjects (``sub-r001s001``) to leave out, by either of their names
-            where there are pseudonyms.
-        skip_bad: leave out the cases that fail a check, with the reason in the report, instead of stopping.
-        empty_masks: "error" makes a mask without a lesion a failed check, "keep" trains on it, "skip" leaves it out.
-        allow: codes of errors to accept, among ``checks.ALLOWABLE``.
-        reference: the image whose grid a case of several images gets; default: the one the masks were drawn on.
-        align: "refuse" makes images on unequal grids an error, "resample" takes them as they lie in the scanner,
-            "rigid" registers them to the reference first.
-        resample_mask: let a mask that was drawn on another image follow that one onto the reference.
-        pseudonyms: a key file outside the dataset; subjects and sessions get names from it, headers are cleaned.
-        keep_sites: leave the names of sites as they are when pseudonymising.
-        link: how files that can stay as they are get into the dataset, see `writing.write_case`.
-        quick: read headers and masks only.
-        pictures: montages in qc.html.
-        folds, seed, group_by, fold_list, missing_folds: see `FoldOptions`.
-        jobs: cases read at once, one thread each.
-        dry_run: find and check, but write nothing.
+        layout: how the data lie there: a layout, or a key of `layouts.LAYOUTS`.
+        target: the dataset to make.
+        options: see `options.py`; all have defaults.
 
     Raises:
         ConversionError: naming all that is wrong. Nothing has been written then.
     """
     source = Path(source)
+    options = options or ConvertOptions()
     chosen = _layout(layout)
-    fold_options = FoldOptions(folds, seed, group_by, fold_list, missing_folds)
-    _check_options(dataset_id, name, empty_masks, align, link, fold_options, allow, jobs)
-    raw_folder = raw_folder_or_environment(raw_folder)
-    target = new_dataset(raw_folder, dataset_id, name)
+    _check_options(target, options)
+    raw_folder = raw_folder_or_environment(target.raw_folder)
+    folder = new_dataset(raw_folder, target.dataset_id, target.name)
     scanned = chosen.find(source)
-    secret = b""
-    if pseudonyms:
-        with Pseudonyms.open(pseudonyms, outside=[raw_folder, source], save=not dry_run) as keys:
-            found = select(scanned, channels, _old_names(exclude, scanned.cases, keys))
-            found, new_names = _pseudonymised(keys, keep_sites, found)
+    channels, exclude, privacy = options.channels, options.checks.exclude, options.privacy
+    secret, link = b"", target.link
+    new_names: dict[str, str] = {}
+    if privacy.pseudonyms:
+        outside = [raw_folder, source]
+        with Pseudonyms.open(privacy.pseudonyms, outside=outside, save=not options.work.dry_run) as keys:
+            found = select(scanned, channels.names, _old_names(exclude, scanned.cases, keys))
+            found, new_names = _pseudonymised(keys, privacy.keep_sites, found)
             secret = keys.key_for("records")
-        fold_options = replace(fold_options, aliases=new_names)
         link = "copy"
     else:
-        found = select(scanned, channels, exclude)
-    cases, findings = found.cases, found.findings
+        found = select(scanned, channels.names, exclude)
     second = None
-    if incomplete_dataset_id is not None:
-        second = _second_dataset(found.incomplete, incomplete_dataset_id, dataset_id, raw_folder, name)
+    findings = found.findings
+    if channels.incomplete_dataset_id is not None:
+        second = _second_dataset(found.incomplete, channels.incomplete_dataset_id, target, raw_folder)
         if not second:
             findings += (_no_second_dataset(found.incomplete),)
-    if not any(case.split == "train" for case in cases):
+    if not any(case.split == "train" for case in found.cases):
         raise no_training_case(findings, found.exclusions, source)
-    options = CheckOptions(
-        empty_masks=empty_masks,
-        allow=frozenset(allow),
-        reference=_reference(reference or chosen.drawn_on, cases, source),
-        align=align,
-        resample_mask=resample_mask,
-        quick=quick,
-        clean=pseudonyms is not None,
-    )
+    reference = _reference(options.alignment.reference or chosen.drawn_on, found.cases, source)
     job = Job(
-        target=target,
-        cases=cases,
+        target=folder,
+        cases=found.cases,
         exclusions=found.exclusions,
         findings=findings,
         source=source,
         layout=chosen,
-        options=options,
-        fold_options=fold_options,
+        options=_with_reference(options, reference),
         link=link,
-        pictures=pictures and not quick,
-        skip_bad=skip_bad,
-        jobs=jobs,
         secret=secret,
+        aliases=new_names,
     )
     if not second:
-        return run([job], dry_run=dry_run)[0]
-    rest, second_target = second
+        return run([job], dry_run=options.work.dry_run)[0]
+    rest, second_folder = second
+    without_list = replace(options, folds=replace(options.folds, fold_list=None))
     of_rest = replace(
         job,
-        target=second_target,
+        target=second_folder,
         cases=rest,
         exclusions=(),
         findings=(),
-        options=replace(options, reference=_reference("", rest, source)),
-        fold_options=replace(fold_options, fold_list=None),
+        options=_with_reference(without_list, _reference("", rest, source)),
     )
-    result, incomplete = run([job, of_rest], dry_run=dry_run)
+    result, incomplete = run([job, of_rest], dry_run=options.work.dry_run)
     return replace(result, incomplete=incomplete)
 
 
@@ -175,35 +111,24 @@ def _layout(layout: str | Layout) -> Layout:
     return LAYOUTS[layout]
 
 
-def _check_options(
-    dataset_id: int,
-    name: str,
-    empty_masks: str,
-    align: str,
-    link: str,
-    folds: FoldOptions,
-    allow: Iterable[str],
-    jobs: int,
-) -> None:
-    problems = name_problems(dataset_id, name)
-    for option, value, choices in (
-        ("empty_masks", empty_masks, get_args(EmptyMasks)),
-        ("align", align, get_args(Align)),
-        ("link", link, get_args(Link)),
-        ("group_by", folds.group_by, get_args(GroupBy)),
-        ("missing_folds", folds.missing, get_args(Missing)),
-    ):
-        if value not in choices:
-            problems.append(f"{option} is {value!r}; choose {', '.join(choices)}")
+def _check_options(target: Target, options: ConvertOptions) -> None:
+    problems = name_problems(target.dataset_id, target.name)
+    problems += [*wrong_choices(target), *wrong_choices(options)]
     problems += [
-        f"{code} cannot be allowed; these can: {', '.join(ALLOWABLE)}" for code in allow if code not in ALLOWABLE
+        f"{code} cannot be allowed; these can: {', '.join(ALLOWABLE)}"
+        for code in options.checks.allow
+        if code not in ALLOWABLE
     ]
-    if folds.number < 2:
-        problems.append(f"{folds.number} folds; cross-validation needs at least 2")
-    if jobs < 1:
-        problems.append(f"{jobs} jobs; at least 1 is needed")
+    if options.folds.number < 2:
+        problems.append(f"{options.folds.number} folds; cross-validation needs at least 2")
+    if options.work.jobs < 1:
+        problems.append(f"{options.work.jobs} jobs; at least 1 is needed")
     if problems:
         raise ConversionError([Finding("BAD_OPTION", problem) for problem in problems])
+
+
+def _with_reference(options: ConvertOptions, reference: str) -> ConvertOptions:
+    return replace(options, alignment=replace(options.alignment, reference=reference))
 
 
 def _reference(asked: str, cases: Sequence[Case], source: Path) -> str:
@@ -219,15 +144,15 @@ def _reference(asked: str, cases: Sequence[Case], source: Path) -> str:
 
 
 def _second_dataset(
-    incomplete: Sequence[Case], dataset_id: int, first_id: int, raw_folder: Path, name: str
+    incomplete: Sequence[Case], dataset_id: int, first: Target, raw_folder: Path
 ) -> tuple[Sequence[Case], Path] | None:
     """The incomplete cases and where they go, if there are any to train on."""
     if not any(case.split == "train" for case in incomplete):
         return None
-    if dataset_id == first_id:
+    if dataset_id == first.dataset_id:
         raise stop("BAD_OPTION", f"both datasets would have the id {dataset_id}", "Give the second one another id.")
     rest = without_missing(incomplete)
-    name = "_".join((name, *rest[0].images))
+    name = "_".join((first.name, *rest[0].images))
     problems = name_problems(dataset_id, name)
     if problems:
         raise ConversionError([Finding("BAD_OPTION", problem) for problem in problems])

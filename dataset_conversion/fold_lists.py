@@ -16,15 +16,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from dataset_conversion import spreadsheets
 from dataset_conversion.case_table import plain_name
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.options import Missing
 from dataset_conversion.splits import Member, Split, check_folds, splits_of
 from nnunet_transformers.common.problems import Finding
-
-Missing = Literal["error", "exclude"]
 
 _EXTENSION = re.compile(r"\.(nii\.gz|nii|npz|npy|b2nd|pkl|mha|nrrd|json|img|hdr)$", re.IGNORECASE)
 _CHANNEL = re.compile(r"_000\d$")

@@ -9,53 +9,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from dataset_conversion import case_table, records, report
 from dataset_conversion.across import across_cases
 from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase, CheckOptions, check_case
+from dataset_conversion.checks import CheckedCase, check_case
 from dataset_conversion.errors import ConversionError
-from dataset_conversion.fold_lists import Missing, read_fold_list
+from dataset_conversion.fold_lists import read_fold_list
 from dataset_conversion.layouts import Layout
+from dataset_conversion.options import ConvertOptions, Link
 from dataset_conversion.qc import coarse, montage, occupancy
 from dataset_conversion.records import Record, Records
 from dataset_conversion.selection import Exclusion
 from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
 from dataset_conversion.target import refuse_taken, stale_preprocessing
-from dataset_conversion.writing import Link, destinations, referenced, write_case
+from dataset_conversion.writing import destinations, referenced, write_case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.staging import new_folders, partial_folder
-
-GroupBy = Literal["subject", "site"]
 
 _NOT_KEPT = "told when the data were converted, not kept here: it may quote names of source files"
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class FoldOptions:
-    """How the training cases are cut into folds.
-
-    Args:
-        number: of folds.
-        seed: another seed gives other folds.
-        group_by: what must not be on two sides of a fold; "site" keeps all cases of a centre together.
-        fold_list: a published assignment, instead of our own.
-        missing: what to do with cases that are not in it.
-        aliases: other names of cases and subjects that it may use → theirs.
-    """
-
-    number: int = 5
-    seed: int = 12345
-    group_by: GroupBy = "subject"
-    fold_list: Path | None = None
-    missing: Missing = "error"
-    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,7 +84,15 @@ class Conversion:
 
 @dataclass(frozen=True)
 class Job:
-    """One dataset to write; `convert` explains the fields."""
+    """One dataset to write.
+
+    Attributes:
+        findings: of the scan and the selection.
+        options: with the reference that was found for these cases.
+        link: how unchanged files get into the dataset.
+        secret: of the pseudonyms, for `Records`.
+        aliases: other names of cases and subjects that a fold list may use → theirs.
+    """
 
     target: Path
     cases: Sequence[Case]
@@ -114,21 +100,21 @@ class Job:
     findings: Sequence[Finding]
     source: Path
     layout: Layout
-    options: CheckOptions
-    fold_options: FoldOptions
+    options: ConvertOptions
     link: Link
-    pictures: bool
-    skip_bad: bool
-    jobs: int
     secret: bytes = b""
-    """Of the pseudonyms, for `Records`."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pictures(self) -> bool:
+        return self.options.checks.pictures and not self.options.checks.quick
 
     def process(self, staging: Path | None) -> list[Record]:
         """Check all cases and write them, but those that an interrupted run has done; only check without a folder."""
         bad = {finding.case for finding in self.findings if finding.severity == "error"}
         cases = [case for case in self.cases if case.case not in bad]
         if staging is None:
-            return _map(self._only_check, cases, self.jobs, "checking")
+            return _map(self._only_check, cases, self.options.work.jobs, "checking")
         for folder in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
             (staging / folder).mkdir(exist_ok=True)
         kept = Records(staging, self.source, self._what_records_depend_on(), self.secret)
@@ -142,7 +128,7 @@ class Job:
                     kept.save(record, [path for file, path in files if not referenced(record.checked, file, self.link)])
             return record
 
-        return _map(process, cases, self.jobs, "converting")
+        return _map(process, cases, self.options.work.jobs, "converting")
 
     def _only_check(self, case: Case) -> Record:
         return Record(check_case(case, self.source, self.options)[0])
@@ -163,9 +149,19 @@ class Job:
         )
 
     def _what_records_depend_on(self) -> dict[str, object]:
-        options = {**asdict(self.options), "allow": sorted(self.options.allow)}
-        version = report.version("nnunet-transformers")
-        return {**options, "link": self.link, "pictures": self.pictures, "version": version}
+        return {
+            **asdict(self.options.alignment),
+            **{
+                name: value
+                for name, value in asdict(self.options.checks).items()
+                if name not in ("exclude", "skip_bad")
+            },
+            "allow": sorted(set(self.options.checks.allow)),
+            "clean": self.options.privacy.cleans,
+            "link": self.link,
+            "pictures": self.pictures,
+            "version": report.version("nnunet-transformers"),
+        }
 
     def finish(self, staging: Path | None, done: Sequence[Record]) -> Conversion:
         """Judge what was found, and write all that is about the dataset as a whole."""
@@ -176,7 +172,7 @@ class Job:
             names = {one.case.case for one in kept}
             shown = [record for record in done if record.checked.case.case in names]
             told, reasons = warnings, exclusions
-            if self.options.clean:
+            if self.options.privacy.cleans:
                 told = _without_sources(warnings, self.findings)
                 reasons = [replace(one, reason=one.code) for one in exclusions]
                 shown = [_without_files(record) for record in shown]
@@ -199,17 +195,17 @@ class Job:
         """The cases to keep, those to leave out, and all warnings; stops with all errors where some may not be left."""
         everything = [*self.findings, *(finding for one in checked for finding in one.findings)]
         errors = sorted((each for each in everything if each.severity == "error"), key=lambda error: error.case)
-        if errors and (not self.skip_bad or any(not error.case for error in errors)):
+        if errors and (not self.options.checks.skip_bad or any(not error.case for error in errors)):
             raise ConversionError(errors, _outcome(errors, self.cases))
         failed = _exclude_bad(self.cases, errors)
-        if self.options.empty_masks == "skip":
+        if self.options.checks.empty_masks == "skip":
             failed += [Exclusion(one.case, "EMPTY_MASK", "the mask is empty") for one in checked if _is_empty(one)]
         left_out = {one.case.case for one in failed}
         exclusions = [*self.exclusions, *failed]
         kept = [one for one in checked if one.case.case not in left_out]
         if not any(one.case.split == "train" for one in kept):
             raise no_training_case(errors, exclusions, self.source)
-        together = across_cases(kept, self.source, self.options.allow)
+        together = across_cases(kept, self.source, self.options.checks.allow)
         errors = [each for each in together if each.severity == "error"]
         if errors:
             raise ConversionError(errors)
@@ -223,7 +219,7 @@ class Job:
 
     def _folds(self, kept: Sequence[CheckedCase], exclusions: Sequence[Exclusion]) -> tuple[list[Split], list[Finding]]:
         """Folds of the training cases; fewer than asked for, with a warning, where there are fewer groups."""
-        asked = self.fold_options
+        asked = self.options.folds
         members = [
             Member(one.case.case, one.case.subject, one.content.lesion.ml, one.case.site)
             for one in kept
@@ -233,7 +229,7 @@ class Job:
         if asked.fold_list:
             left_out = [name for one in exclusions for name in (one.case.case, one.case.subject)]
             splits = read_fold_list(
-                asked.fold_list, members, missing=asked.missing, left_out=left_out, aliases=asked.aliases
+                asked.fold_list, members, missing=asked.missing_folds, left_out=left_out, aliases=self.aliases
             )
             leaks = [each for each in check_folds(splits, members, by_site=by_site) if each.code == "SITE_LEAKAGE"]
             if leaks:
@@ -260,8 +256,8 @@ class Job:
         return {
             "Layout": self.layout.name,
             "Channels": ", ".join(channels),
-            **({"Grid of the case": self.options.reference} if len(channels) > 1 else {}),
-            "Checks": "headers and masks only (quick)" if self.options.quick else "every file to its last byte",
+            **({"Grid of the case": self.options.alignment.reference} if len(channels) > 1 else {}),
+            "Checks": "headers and masks only (quick)" if self.options.checks.quick else "every file to its last byte",
         }
 
     def _texts(
@@ -273,17 +269,21 @@ class Job:
     ) -> dict[str, str]:
         """The files about the dataset, by name."""
         name = self.target.name
+        alignment, checks, folds = self.options.alignment, self.options.checks, self.options.folds
+        private = self.options.privacy.cleans
         options = {
             "dataset": name,
-            "skip_bad": self.skip_bad,
-            **{key: value for key, value in asdict(self.options).items() if key != "allow"},
-            "allow": sorted(self.options.allow),
-            "folds": self.fold_options.number,
-            "seed": self.fold_options.seed,
-            "group_by": self.fold_options.group_by,
-            "fold_list": self.fold_options.fold_list.name if self.fold_options.fold_list else "",
+            "skip_bad": checks.skip_bad,
+            "empty_masks": checks.empty_masks,
+            **asdict(alignment),
+            "quick": checks.quick,
+            "clean": private,
+            "allow": sorted(set(checks.allow)),
+            "folds": folds.number,
+            "seed": folds.seed,
+            "group_by": folds.group_by,
+            "fold_list": folds.fold_list.name if folds.fold_list else "",
         }
-        private = self.options.clean
         channels = list(kept[0].case.images)
         dataset = report.dataset_json(
             name.partition("_")[2], self.layout.about, channels, sum(one.case.split == "train" for one in kept)

@@ -13,11 +13,12 @@ from typing import Any
 from dataset_conversion import case_table
 from dataset_conversion.across import image_digests
 from dataset_conversion.case_table import Case
-from dataset_conversion.convert import DEFAULT_JOBS, convert
+from dataset_conversion.convert import convert
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import Layout, Scan
-from dataset_conversion.overlap import Policy, overlap_findings, overlaps, resolve
+from dataset_conversion.options import ConvertOptions, Policy, Target
+from dataset_conversion.overlap import overlap_findings, overlaps, resolve
 from dataset_conversion.target import raw_folder_or_environment
 from nnunet_transformers.common.problems import Finding
 
@@ -34,34 +35,31 @@ class _Dataset:
 def merge(
     first: str | int | Path,
     second: str | int | Path,
+    target: Target,
+    options: ConvertOptions | None = None,
     *,
-    dataset_id: int,
-    name: str = "",
-    raw_folder: Path | None = None,
     overlap: Policy | None = None,
-    **options: Any,
 ) -> Conversion:
     """Make one dataset of two; theirs stay as they are.
 
     Args:
         first, second: dataset folders that `convert` made, or their numbers or names in nnU-Net's raw folder.
-        dataset_id: nnU-Net's number for the new dataset.
-        name: its name; default: the names of both.
-        raw_folder: where nnU-Net keeps raw datasets; default: the environment variable nnUNet_raw.
+        target: the new dataset; without a name it gets the names of both.
+        options: as of `convert`.
         overlap: what to do with people who are in both: None is an error, "first" keeps the first dataset's cases,
             "group" keeps all and never separates them in the folds.
-        options: as of `convert`.
 
     Raises:
         ConversionError: OVERLAP and LEAKAGE, naming the people; CHANNELS_DIFFER; NO_DATASET for a folder that is none;
             and all that `convert` raises.
     """
-    raw_folder = raw_folder_or_environment(raw_folder)
+    options = options or ConvertOptions()
+    raw_folder = raw_folder_or_environment(target.raw_folder)
     a, b = (_read(_folder(given, raw_folder)) for given in (first, second))
     if a.channels != b.channels:
         problem = f"{a.folder.name} has the channels {', '.join(a.channels)}, {b.folder.name} {', '.join(b.channels)}"
         raise stop("CHANNELS_DIFFER", problem, "Convert both with the same --channels first.")
-    jobs = options.get("jobs", DEFAULT_JOBS)
+    jobs = options.work.jobs
     found = overlaps(a.cases, b.cases, image_digests(a.cases, jobs), image_digests(b.cases, jobs))
     findings = overlap_findings(found, overlap)
     if findings:
@@ -73,9 +71,8 @@ def merge(
     names = [folder.name.partition("_")[2] for folder in (a.folder, b.folder)]
     about = {"description": f"{' and '.join(names)}, merged", "licence": "See the terms of both sources."}
     layout = Layout("merge", lambda _: Scan(tuple(sorted(cases, key=lambda case: case.case)), (), left_out), about)
-    return convert(
-        source, layout=layout, dataset_id=dataset_id, name=name or "_".join(names), raw_folder=raw_folder, **options
-    )
+    name = target.name or "_".join(names)
+    return convert(source, layout, replace(target, name=name, raw_folder=raw_folder), options)
 
 
 def _folder(given: str | int | Path, raw_folder: Path) -> Path:

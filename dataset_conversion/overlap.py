@@ -12,14 +12,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.options import Policy
 from dataset_conversion.splits import connected
 from nnunet_transformers.common.problems import Finding
-
-Policy = Literal["first", "group"]
 
 ID_COLUMNS = ("atlas_1_2_subject_id", "indi_subject_id")
 """Metadata that name a subject of an earlier release; spelled with any capitals, spaces and dots."""

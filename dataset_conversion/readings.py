@@ -5,7 +5,7 @@ What stands here needs one file only; `checks` compares the files of a case.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,7 +51,7 @@ class Findings:
         allow: codes of errors that the user takes responsibility for; they become warnings.
     """
 
-    def __init__(self, case: Case, allow: frozenset[str] = frozenset()) -> None:
+    def __init__(self, case: Case, allow: Collection[str] = ()) -> None:
         self.case = case
         self.allow = allow
         self.all: list[Finding] = []

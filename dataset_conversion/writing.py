@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from dataset_conversion.checks import CaseVoxels, CheckedCase
+from dataset_conversion.options import Link
 from dataset_conversion.readings import CheckedFile, Reading
 from nnunet_transformers.common.volumes import nifti
-
-Link = Literal["auto", "hard", "symlink", "reference", "copy"]
 
 # Other types, and scaled values, become float32, which is what nnU-Net's reader makes of every image.
 _KEPT_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32")

@@ -2,125 +2,66 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
 import sys
-import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import nnunet_transformers
 from dataset_conversion import commands as conversion
-from nnunet_transformers.common.problems import UserError
+from nnunet_transformers.common import command_line
+from nnunet_transformers.common.command_line import Argument, Command, Option
 from nnunet_transformers.comparison import compare_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 where `doctor` finds something to mend, 2 for an error of the user's."""
-    with warnings.catch_warnings():
-        if not sys.warnoptions:  # other packages' warnings are not for who types this; -W or PYTHONWARNINGS shows them
-            warnings.simplefilter("ignore")
-        return _run(_parser().parse_args(argv))
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    try:
-        code = arguments.run(arguments)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # Whoever read the output, as `head` does, has seen enough; Python flushes what is left of it at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except Exception as error:
-        if arguments.debug or not isinstance(error, UserError):
-            raise
-        print(error, file=sys.stderr)
-        return 2
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    return command_line.main(
+        COMMANDS,
+        argv,
         prog="nnunet-transformers",
         description="Transformer trainers for stock nnU-Net v2: data in, comparison out. "
         "Training itself is nnU-Net's own nnUNetv2_train with -tr nnUNetTrainerSwinUNETR.",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {nnunet_transformers.__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_list(commands)
-    conversion.add_commands(commands, _command)
-    _add_phantom(commands)
-    compare_commands.add_commands(commands, _command)
-    _add_demo(commands)
-    _add_doctor(commands)
-    _add_env(commands)
-    return parser
-
-
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that say something."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default not in (None, False, [], "") else action.help
-
-
-def _command(commands: argparse._SubParsersAction, name: str, summary: str, example: str) -> argparse.ArgumentParser:
-    return commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"example: {example}",
-        formatter_class=_HelpFormatter,
+        version=nnunet_transformers.__version__,
     )
 
 
-def _add_list(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands, "list", "list the trainers with their networks, papers and defaults", "nnunet-transformers list"
-    )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="for a script to read")
-    form.add_argument("--markdown", action="store_true", help="as the page docs/networks.md")
-    parser.set_defaults(run=_list)
+@dataclass(frozen=True)
+class List:
+    form: Annotated[
+        Literal["text", "json", "markdown"],
+        Option("for a script to read", name="json", value="json"),
+        Option("as the page docs/networks.md", name="markdown", value="markdown"),
+    ] = "text"
 
 
-def _list(arguments: argparse.Namespace) -> int:
+def _list(arguments: List) -> int:
     from nnunet_transformers.training import registry
 
-    if arguments.json:
+    if arguments.form == "json":
         print(json.dumps([entry.as_dict() for entry in registry.registry()], indent=2))
     else:
-        print((registry.as_markdown() if arguments.markdown else registry.as_text()).rstrip())
+        print((registry.as_markdown() if arguments.form == "markdown" else registry.as_text()).rstrip())
     return 0
 
 
-def _add_phantom(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands,
-        "phantom",
-        "write synthetic stroke data that look like ATLAS R2.0",
-        "nnunet-transformers phantom phantom --subjects 10 --spacing 3",
-    )
-    parser.add_argument("destination", type=Path, metavar="DEST", help="a new folder")
-    parser.add_argument("--subjects", type=int, required=True, metavar="N", help="with lesion masks")
-    parser.add_argument(
-        "--test-subjects", type=int, default=0, metavar="N", help="without; masks in hidden_test_masks/"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files")
-    parser.add_argument("--spacing", type=float, default=1.0, metavar="MM", help="voxel size; 3 is quick on a CPU")
-    parser.add_argument(
-        "--lesions", type=Path, metavar="DIR", help="take lesion shapes from the NIfTI masks (MNI space) in this folder"
-    )
-    parser.set_defaults(run=_phantom)
+@dataclass(frozen=True)
+class Phantom:
+    destination: Annotated[Path, Argument("DEST", "a new folder")]
+    subjects: Annotated[int, Option("with lesion masks", metavar="N")]
+    test_subjects: Annotated[int, Option("without; masks in hidden_test_masks/", metavar="N")] = 0
+    seed: Annotated[int, Option("the same seed gives the same files")] = 0
+    spacing: Annotated[float, Option("voxel size; 3 is quick on a CPU", metavar="MM")] = 1.0
+    lesions: Annotated[
+        Path | None, Option("take lesion shapes from the NIfTI masks (MNI space) in this folder", metavar="DIR")
+    ] = None
 
 
-def _phantom(arguments: argparse.Namespace) -> int:
+def _phantom(arguments: Phantom) -> int:
     from nnunet_transformers.phantom import write_phantom
 
     folder = write_phantom(
@@ -135,33 +76,24 @@ def _phantom(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_demo(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands,
-        "demo",
-        "run the whole comparison on a small phantom; run it again to resume",
-        "nnunet-transformers demo --workdir demo",
-    )
-    parser.add_argument("--workdir", type=Path, default=Path("demo"), metavar="DIR", help="all output goes here")
-    parser.set_defaults(run=_demo)
+@dataclass(frozen=True)
+class Demo:
+    workdir: Annotated[Path, Option("all output goes here", metavar="DIR")] = Path("demo")
 
 
-def _demo(arguments: argparse.Namespace) -> int:
+def _demo(arguments: Demo) -> int:
     from nnunet_transformers.demo import run_demo
 
     print(run_demo(arguments.workdir))
     return 0
 
 
-def _add_doctor(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands, "doctor", "tell what is set up, what is not, and how to mend it", "nnunet-transformers doctor"
-    )
-    parser.add_argument("--json", action="store_true", help="for a script to read")
-    parser.set_defaults(run=_doctor)
+@dataclass(frozen=True)
+class Doctor:
+    json: Annotated[bool, Option("for a script to read")] = False
 
 
-def _doctor(arguments: argparse.Namespace) -> int:
+def _doctor(arguments: Doctor) -> int:
     from nnunet_transformers.plugin.doctor import examine
 
     checks = examine()
@@ -172,17 +104,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return int(any(check.ok is False for check in checks))
 
 
-def _add_env(commands: argparse._SubParsersAction) -> None:
-    parser = _command(
-        commands,
-        "env",
-        "print the line that makes nnU-Net find our trainers where start-up files are not read",
-        'eval "$(nnunet-transformers env)"',
-    )
-    parser.set_defaults(run=_env)
-
-
-def _env(arguments: argparse.Namespace) -> int:
+def _env(_: None) -> int:
     import shlex
 
     from nnunet_transformers.plugin import autostart
@@ -191,6 +113,34 @@ def _env(arguments: argparse.Namespace) -> int:
     autostart.activate()
     print(f"export {autostart.VARIABLE}={shlex.quote(os.environ[autostart.VARIABLE])}")
     return 0
+
+
+COMMANDS = (
+    Command("list", "list the trainers with their networks, papers and defaults", "%(prog)s", _list, List),
+    *conversion.COMMANDS,
+    Command(
+        "phantom",
+        "write synthetic stroke data that look like ATLAS R2.0",
+        "%(prog)s phantom --subjects 10 --spacing 3",
+        _phantom,
+        Phantom,
+    ),
+    compare_commands.COMPARE,
+    Command(
+        "demo",
+        "run the whole comparison on a small phantom; run it again to resume",
+        "%(prog)s --workdir demo",
+        _demo,
+        Demo,
+    ),
+    Command("doctor", "tell what is set up, what is not, and how to mend it", "%(prog)s", _doctor, Doctor),
+    Command(
+        "env",
+        "print the line that makes nnU-Net find our trainers where start-up files are not read",
+        'eval "$(%(prog)s)"',
+        _env,
+    ),
+)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,16 @@ def test_list_tells_of_every_trainer_its_network_paper_recipe_and_defaults(capsy
     assert all(name in text for name in [*listed, "feature_size=48", "nnUNet_PrimusV3S_Trainer"])
 
 
+@pytest.mark.parametrize("module", ["nnunet_transformers.cli", "dataset_conversion"])
+@pytest.mark.parametrize("command", [[], ["convert", "atlas"], ["scan", "folder"]], ids=" ".join)
+def test_help_is_quick_because_it_loads_nothing_heavy(module, command):
+    loads = [sys.executable, "-X", "importtime", "-m", module, *command, "--help"]
+    shown = subprocess.run(loads, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in shown.stderr.splitlines()}
+    assert "dataset_conversion" in loaded
+    assert not loaded & {"torch", "nnunetv2", "numpy", "pandas", "SimpleITK", "nibabel", "jinja2", "yaml"}
+
+
 @pytest.mark.parametrize("arguments", [["env"], ["list", "--json"]], ids=["a line", "more than a buffer"])
 def test_a_reader_that_stops_early_is_no_error(arguments):
     command = [sys.executable, "-m", "nnunet_transformers.cli", *arguments]
@@ -103,6 +113,13 @@ def test_doctor_says_what_to_do_about_a_missing_path(monkeypatch, capsys, tmp_pa
     monkeypatch.setenv("nnUNet_raw", str(tmp_path))
     assert main(["doctor", "--json"]) == 0
     assert {check["name"]: check["ok"] for check in json.loads(capsys.readouterr().out)}["nnUNet_raw"] is True
+
+
+def test_doctor_knows_that_planning_fails_without_workers(monkeypatch, capsys):
+    monkeypatch.setattr("nnunet_transformers.plugin.doctor._training_step", lambda device: iter(()))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    main(["doctor"])
+    assert "nnU-Net's planning fails" in capsys.readouterr().out
 
 
 def test_doctor_takes_a_training_step_and_says_how_it_went(monkeypatch, capsys):

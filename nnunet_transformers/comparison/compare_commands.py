@@ -2,75 +2,77 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-AddCommand = Callable[..., argparse.ArgumentParser]
+from nnunet_transformers.common.command_line import Argument, Command, Group, Option
 
 _JOBS = min(4, os.cpu_count() or 1)
 
 
-def add_commands(commands: argparse._SubParsersAction, add: AddCommand) -> None:
-    """Add the command.
-
-    Args:
-        commands: where it is added.
-        add: makes the parser of a command from that place or another, its name, summary and example.
-    """
-    compare = add(
-        commands,
-        "compare",
-        "cross-validate several models on one or more datasets, and report",
-        "nnunet-transformers compare run atlas.yaml",
-    ).add_subparsers(dest="task", required=True, metavar="TASK")
-
-    def task(name: str, summary: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        parser = add(compare, name, summary, f"nnunet-transformers compare {name} atlas.yaml")
-        parser.set_defaults(run=run)
-        return parser
-
-    parser = task("check", "check an experiment file, and list what would be run", _check)
-    parser.add_argument("experiment", type=Path, metavar="YAML", help="the experiment file")
-    parser = task("run", "run what is left of an experiment; the same command goes on after an interruption", _run)
-    parser.add_argument("experiment", type=Path, metavar="YAML", help="the experiment file")
-    parser.add_argument(
-        "--print", type=Path, metavar="DIR", dest="scripts", help="write SLURM scripts to this folder, run nothing"
-    )
-    parser = task("status", "show how far an experiment is, from any terminal, at any time", _status)
-    parser.add_argument("experiment", type=Path, metavar="YAML", help="the experiment file")
-    parser.add_argument("--json", action="store_true", help="for a script to read")
-    parser = task("evaluate", "score what has been predicted so far", _evaluate)
-    parser.add_argument("experiment", type=Path, metavar="YAML", help="the experiment file")
-    parser.add_argument("--jobs", type=int, default=_JOBS, metavar="N", help="cases at a time")
-    parser = task("report", "write the report, of an experiment or of any results folder of nnU-Net's", _report)
-    parser.add_argument("experiment", type=Path, nargs="?", metavar="YAML", help="the experiment file")
-    group = parser.add_argument_group("without an experiment file")
-    group.add_argument("--dataset", type=int, metavar="ID", help="report what nnUNet_results has of this dataset")
-    group.add_argument("--trainers", nargs="+", default=[], metavar="NAME", help="those to show (default: all)")
-    group.add_argument("--baseline", default="", metavar="NAME", help="compare with this one (default: nnU-Net's own)")
-    group.add_argument(
-        "--lesion-labels", type=int, nargs="+", default=[], metavar="N", help="those that are lesion, of several labels"
-    )
-    group.add_argument("--output", type=Path, metavar="DIR", help="folder of the report of --dataset (default: report)")
-    parser.add_argument("--jobs", type=int, default=_JOBS, metavar="N", help="cases scored at a time")
+@dataclass(frozen=True)
+class Check:
+    experiment: Annotated[Path, Argument("YAML", "the experiment file")]
 
 
-def _check(arguments: argparse.Namespace) -> int:
+@dataclass(frozen=True)
+class Run(Check):
+    scripts: Annotated[
+        Path | None, Option("write SLURM scripts to this folder, run nothing", name="print", metavar="DIR")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Status(Check):
+    json: Annotated[bool, Option("for a script to read")] = False
+
+
+@dataclass(frozen=True)
+class Evaluate(Check):
+    jobs: Annotated[int, Option("cases at a time", metavar="N")] = _JOBS
+
+
+@dataclass(frozen=True)
+class OfResults:
+    """What an experiment file says otherwise."""
+
+    dataset: Annotated[int | None, Option("report what nnUNet_results has of this dataset", metavar="ID")] = None
+    trainers: Annotated[tuple[str, ...], Option("those to show (default: all)", metavar="NAME")] = ()
+    baseline: Annotated[str, Option("compare with this one (default: nnU-Net's own)", metavar="NAME")] = ""
+    lesion_labels: Annotated[tuple[int, ...], Option("those that are lesion, of several labels", metavar="N")] = ()
+    output: Annotated[Path | None, Option("folder of the report of --dataset (default: report)", metavar="DIR")] = None
+
+
+@dataclass(frozen=True)
+class Report:
+    experiment: Annotated[Path | None, Argument("YAML", "the experiment file")] = None
+    of_results: Annotated[OfResults, Group("without an experiment file")] = field(default_factory=OfResults)
+    jobs: Annotated[int, Option("cases scored at a time", metavar="N")] = _JOBS
+
+
+def _check(arguments: Check) -> int:
     from nnunet_transformers.comparison.experiment.check import read_experiment
     from nnunet_transformers.comparison.nnunet.commands import as_text
+    from nnunet_transformers.comparison.running.disk import probabilities_bytes
     from nnunet_transformers.comparison.running.steps import steps
 
     experiment = read_experiment(arguments.experiment)
-    for step in steps(experiment, experiment.nnunet_folders()):
+    folders = experiment.nnunet_folders()
+    for step in steps(experiment, folders):
         print(f"{'done' if step.is_done() else 'left'}  {step.name}: {as_text(step.command)}")
+    if size := probabilities_bytes(experiment, folders):
+        print(
+            f"Ensembles are made of probabilities, {size / 1e9:.1f} GB in all before nnU-Net compresses them; "
+            "ensembles: none keeps none."
+        )
     return 0
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: Run) -> int:
     """1 where a step failed: what can be done without it is done."""
     from nnunet_transformers.comparison.compare import report
     from nnunet_transformers.comparison.errors import ComparisonError
@@ -93,9 +95,10 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0 if outcome.is_complete else 1
 
 
-def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
+def _on_slurm(arguments: Run, experiment: object) -> int:
     from nnunet_transformers.common.problems import writing_to
     from nnunet_transformers.comparison.compare import report_step
+    from nnunet_transformers.comparison.experiment.file import snapshot
     from nnunet_transformers.comparison.experiment.model import Experiment, Slurm
     from nnunet_transformers.comparison.running.slurm import submit
     from nnunet_transformers.comparison.running.slurm_scripts import SUBMIT, print_scripts
@@ -103,7 +106,8 @@ def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
 
     assert isinstance(experiment, Experiment)
     folders = experiment.nnunet_folders()
-    settings = experiment.where if isinstance(experiment.where, Slurm) else Slurm()
+    settings = experiment.where if isinstance(experiment.where, Slurm) else Slurm(device=experiment.where.device)
+    experiment = snapshot(experiment)
     everything = steps(experiment, folders)
     everything.append(report_step(experiment, everything))
     if arguments.scripts:
@@ -121,7 +125,7 @@ def _on_slurm(arguments: argparse.Namespace, experiment: object) -> int:
     return 0
 
 
-def _status(arguments: argparse.Namespace) -> int:
+def _status(arguments: Status) -> int:
     from nnunet_transformers.comparison.experiment.file import parse_experiment
     from nnunet_transformers.comparison.running.status import as_json, as_text, status
 
@@ -130,7 +134,7 @@ def _status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(arguments: argparse.Namespace) -> int:
+def _evaluate(arguments: Evaluate) -> int:
     from nnunet_transformers.comparison.compare import evaluate
     from nnunet_transformers.comparison.experiment.check import read_experiment
 
@@ -139,22 +143,23 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def _report(arguments: Report) -> int:
     from nnunet_transformers.comparison.compare import report, report_of_results
     from nnunet_transformers.comparison.errors import ComparisonError
     from nnunet_transformers.comparison.experiment.check import read_experiment
 
-    if (arguments.experiment is None) == (arguments.dataset is None):
+    results = arguments.of_results
+    if (arguments.experiment is None) == (results.dataset is None):
         raise ComparisonError(
             "what to report is said twice" if arguments.experiment else "what to report is not said",
             "Give an experiment file or --dataset ID, one of the two.",
             "BAD_OPTION",
         )
     of_results = {
-        "--trainers": arguments.trainers,
-        "--baseline": arguments.baseline,
-        "--lesion-labels": arguments.lesion_labels,
-        "--output": arguments.output,
+        "--trainers": results.trainers,
+        "--baseline": results.baseline,
+        "--lesion-labels": results.lesion_labels,
+        "--output": results.output,
     }
     if arguments.experiment and (given := [option for option, value in of_results.items() if value]):
         raise ComparisonError(
@@ -165,16 +170,52 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.experiment:
         paths = report(read_experiment(arguments.experiment), arguments.jobs)
     else:
+        assert results.dataset is not None
         paths = [
             report_of_results(
-                arguments.dataset,
-                arguments.output or Path("report"),
-                trainers=arguments.trainers,
-                baseline=arguments.baseline,
-                lesion_labels=arguments.lesion_labels,
+                results.dataset,
+                results.output or Path("report"),
+                trainers=results.trainers,
+                baseline=results.baseline,
+                lesion_labels=results.lesion_labels,
                 jobs=arguments.jobs,
             )
         ]
     for path in paths:
         print(path)
     return 0
+
+
+COMPARE = Command(
+    "compare",
+    "cross-validate several models on one or more datasets, and report",
+    "%(prog)s run atlas.yaml",
+    metavar="TASK",
+    commands=(
+        Command(
+            *("check", "check an experiment file, and list what would be run", "%(prog)s atlas.yaml", _check, Check),
+        ),
+        Command(
+            "run",
+            "run what is left of an experiment; the same command goes on after an interruption",
+            "%(prog)s atlas.yaml",
+            _run,
+            Run,
+        ),
+        Command(
+            "status",
+            "show how far an experiment is, from any terminal, at any time",
+            "%(prog)s atlas.yaml",
+            _status,
+            Status,
+        ),
+        Command("evaluate", "score what has been predicted so far", "%(prog)s atlas.yaml", _evaluate, Evaluate),
+        Command(
+            "report",
+            "write the report, of an experiment or of any results folder of nnU-Net's",
+            "%(prog)s atlas.yaml",
+            _report,
+            Report,
+        ),
+    ),
+)

@@ -6,9 +6,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
+from helpers.conversion import options
 
 from dataset_conversion.across import across_cases
-from dataset_conversion.checks import CheckedCase, CheckOptions, check_case
+from dataset_conversion.checks import CheckedCase, check_case
 from dataset_conversion.convert import scan
 
 SUBJECT = "r001s001"
@@ -16,7 +17,7 @@ SUBJECT = "r001s001"
 
 def check(tree: AtlasTree, empty_masks: Any = "error") -> CheckedCase:
     (case,) = scan(tree.root).cases
-    return check_case(case, tree.root, CheckOptions(empty_masks))[0]
+    return check_case(case, tree.root, options(empty_masks=empty_masks))[0]
 
 
 def codes(checked: CheckedCase, severity: str) -> list[str]:
@@ -253,7 +254,7 @@ def test_a_negative_mask_that_is_allowed_is_a_lesion(tree: AtlasTree) -> None:
     tree.add_image(SUBJECT)
     tree.add_mask(SUBJECT, data=-lesion(SUBJECT).astype(np.int16))
     (case,) = scan(tree.root).cases
-    checked, _ = check_case(case, tree.root, CheckOptions(allow=frozenset({"MASK_NEGATIVE"})))
+    checked, _ = check_case(case, tree.root, options(allow=("MASK_NEGATIVE",)))
     assert codes(checked, "error") == []
     assert codes(checked, "warning") == ["MASK_NEGATIVE", "MASK_VALUE"]
     assert checked.content is not None

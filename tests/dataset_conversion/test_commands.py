@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ def run(*arguments: object) -> int:
 
 
 @pytest.mark.parametrize("command", ["convert", "scan"])
-@pytest.mark.parametrize("layout", ["atlas", "bids", "kerpape"])
+@pytest.mark.parametrize("layout", ["atlas", "bids", "folder", "kerpape"])
 def test_every_layout_has_help_with_an_example(command: str, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         run(command, layout, "--help")
@@ -42,26 +44,28 @@ def test_a_scan_edited_by_hand_is_converted(
     assert [case.site for case in cases] == ["R001", "R001", "Lorient", "Lorient"]
 
 
+@pytest.mark.parametrize("command", ["folder", "kerpape"])
 def test_the_example_layout_file_can_be_printed_and_is_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: Path
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: Path
 ) -> None:
     with pytest.raises(SystemExit, match="0"):
-        run("convert", "kerpape", "--example")
+        run("convert", command, "--example")
     layout = tmp_path / "kerpape.yaml"
     layout.write_text(capsys.readouterr().out)
-    assert run("scan", "kerpape", tmp_path, "--layout", layout) == 2
+    assert run("scan", command, tmp_path, "--layout", layout) == 2
     assert "NO_CASES" in capsys.readouterr().err
 
 
 def test_nothing_is_assumed_about_a_folder_without_a_layout(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: Path
 ) -> None:
-    assert run("convert", "kerpape", tmp_path, "--dataset-id", 301) == 2
-    assert "--example" in capsys.readouterr().err
+    assert run("convert", "folder", tmp_path, "--dataset-id", 301) == 2
+    assert "convert folder --example" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("command", "called"), [("folder", "Folder"), ("kerpape", "Kerpape")])
 def test_a_hospitals_export_is_converted_by_a_table_with_spaces_and_accents(
-    tmp_path: Path, raw: Path, capsys: pytest.CaptureFixture[str]
+    command: str, called: str, tmp_path: Path, raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export = tmp_path / "Export du 3 mars"
     rows = ["subject;T1w;FLAIR;mask"]
@@ -72,11 +76,11 @@ def test_a_hospitals_export_is_converted_by_a_table_with_spaces_and_accents(
         rows.append(f"AVC{number:03d};{folder}/T1 3D.nii.gz;{folder}/flair.nii.gz;{folder}/Lésion.nii.gz")
     table = tmp_path / "cas.csv"
     table.write_text("\n".join(rows), encoding="utf-8-sig")
-    arguments = ("convert", "kerpape", export, "--table", table, "--dataset-id", 301, "--folds", 3)
+    arguments = ("convert", command, export, "--table", table, "--dataset-id", 301, "--folds", 3)
     assert run(*arguments, "--dry-run") == 0
     assert not any(raw.iterdir())
     assert run(*arguments) == 0
-    folder = raw / "Dataset301_Kerpape"
+    folder = raw / f"Dataset301_{called}"
     assert capsys.readouterr().out.rstrip().endswith(str(folder))
     assert len(list((folder / "imagesTr").iterdir())) == 10
     assert "AVC003" in (folder / "qc.html").read_text()
@@ -101,6 +105,24 @@ def test_an_error_can_be_allowed_by_its_code_only_if_something_can_be_written_th
     assert "cannot be allowed" in capsys.readouterr().err
     assert run(*command, "--allow", "MASK_VALUES") == 0
     assert "Allowed. [MASK_VALUES]" in capsys.readouterr().out
+
+
+def test_the_conversion_is_a_program_of_its_own_without_pytorch(tree: AtlasTree, raw: Path) -> None:
+    tree.add(*SUBJECTS)
+    command = [sys.executable, "-X", "importtime", "-m", "dataset_conversion", "convert", "atlas", str(tree.root)]
+    done = subprocess.run([*command, "--dataset-id", "201"], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith(str(raw / "Dataset201_ATLAS"))
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "nibabel" in loaded
+    assert not loaded & {"torch", "nnunetv2", "pandas"}
+
+
+def test_what_is_left_out_can_be_said_more_than_once(tree: AtlasTree, raw: Path) -> None:
+    tree.add(*SUBJECTS)
+    out = ("--exclude", "sub-r001s001", "sub-r001s002", "--exclude", "sub-r003s001")
+    assert run("convert", "atlas", tree.root, "--dataset-id", 201, *out) == 0
+    kept = [case.subject for case in case_table.read(raw / "Dataset201_ATLAS" / "cases.tsv")]
+    assert kept == ["sub-r002s001", "sub-r002s002"]
 
 
 def test_merge_is_a_command(tmp_path: Path, raw: Path, capsys: pytest.CaptureFixture[str]) -> None:

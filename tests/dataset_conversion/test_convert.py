@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import SimpleITK
 from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
+from helpers.conversion import convert
 
 import dataset_conversion.job as job
 from dataset_conversion import case_table
-from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError
+from dataset_conversion.job import Conversion
 from nnunet_transformers.common.problems import UserError
 
 SUBJECTS = ("r001s001", "r001s002", "r002s001", "r009s003", "r048s012", "r048s013")
@@ -299,7 +300,7 @@ def test_an_id_used_by_preprocessed_data_of_another_name_is_refused(
     [
         *({"dataset_id": number} for number in (0, 1000, -1)),
         *({"name": name} for name in ("", "A__B", "a/b", "with space", "_A", "é")),
-        {"folds": 1},
+        {"number": 1},
         {"jobs": 0},
         {"link": "move"},
         {"empty_masks": "drop"},
@@ -423,14 +424,15 @@ KILLED_WHILE_WRITING = """
 import sys, time
 from pathlib import Path
 import dataset_conversion.job as job
-import dataset_conversion.convert as conversion
+from dataset_conversion.convert import convert
+from dataset_conversion.options import ConvertOptions, Target, Work
 real = job.write_case
 def slow(checked, *rest):
     real(checked, *rest)
     print("one case written", flush=True)
     time.sleep(60)
 job.write_case = slow
-conversion.convert(Path(sys.argv[1]), dataset_id=201, jobs=1)
+convert(Path(sys.argv[1]), "atlas", Target(201, "ATLAS"), ConvertOptions(work=Work(jobs=1)))
 """
 
 

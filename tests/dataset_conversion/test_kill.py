@@ -20,6 +20,7 @@ import os, random, shutil, signal, sys, threading, time
 from pathlib import Path
 from tqdm import tqdm
 from dataset_conversion.convert import convert
+from dataset_conversion.options import ConvertOptions, Target, Work
 
 source, raw, whole = map(Path, sys.argv[1:])
 target = raw / "Dataset201_ATLAS"
@@ -28,9 +29,9 @@ def content(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 def run():
-    return convert(source, dataset_id=201, raw_folder=raw, jobs=2)
+    return convert(source, "atlas", Target(201, "ATLAS", raw), ConvertOptions(work=Work(jobs=2)))
 
-convert(source, dataset_id=201, raw_folder=whole.parent, jobs=2)
+convert(source, "atlas", Target(201, "ATLAS", whole.parent), ConvertOptions(work=Work(jobs=2)))
 expected = content(whole)
 start = time.monotonic()
 run()

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from helpers.atlas_tree import RAS, AtlasTree, lesion, voxels
+from helpers.conversion import convert
 
-from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError
+from dataset_conversion.job import Conversion
 
 SUBJECTS = ("r001s001", "r001s002", "r002s001", "r002s002", "r003s001")
 IMAGE = "imagesTr/sub-r001s001_ses-1_0000.nii.gz"

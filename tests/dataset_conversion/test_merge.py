@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.atlas_tree import RAS, SHAPE, AtlasTree, save, voxels
+from helpers.conversion import convert
 
 from dataset_conversion import case_table
-from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError
+from dataset_conversion.job import Conversion
 from dataset_conversion.merge import merge
+from dataset_conversion.options import Target
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def releases(tmp_path: Path, raw: Path) -> tuple[Conversion, Conversion]:
 
 def refused(*arguments: Any, **options: Any) -> ConversionError:
     with pytest.raises(ConversionError) as caught:
-        merge(*arguments, dataset_id=210, **options)
+        merge(*arguments, Target(210), **options)
     return caught.value
 
 
@@ -40,7 +42,7 @@ def test_people_in_both_are_an_error_that_names_them(releases: tuple[Conversion,
 
 
 def test_the_first_datasets_cases_are_kept_when_asked(releases: tuple[Conversion, Conversion], raw: Path) -> None:
-    result = merge(201, 202, dataset_id=210, overlap="first")
+    result = merge(201, 202, Target(210), overlap="first")
     assert result.folder.name == "Dataset210_Early_Late"
     assert sorted(case.case for case in result.cases) == [
         *("sub-r001s001_ses-1", "sub-r001s002_ses-1", "sub-r002s001_ses-1"),
@@ -54,7 +56,7 @@ def test_the_first_datasets_cases_are_kept_when_asked(releases: tuple[Conversion
 
 
 def test_grouped_people_are_never_on_both_sides_of_a_fold(releases: tuple[Conversion, Conversion], raw: Path) -> None:
-    result = merge("Dataset201_Early", releases[1].folder, dataset_id=210, overlap="group")
+    result = merge("Dataset201_Early", releases[1].folder, Target(210), overlap="group")
     assert result.n_training == 7
     names = {"sub-r001s002_ses-1", "sub-r001s002_ses-1_2"}
     for split in json.loads((result.folder / "splits_final.json").read_text()):
@@ -72,10 +74,8 @@ def test_a_scan_under_another_name_is_found_by_its_voxels(tmp_path: Path, raw: P
     error = refused(201, 202)
     assert [finding.code for finding in error.findings] == ["OVERLAP"]
     assert "voxels of sub-r003s002_ses-1" in str(error)
-    assert [one.case.case for one in merge(201, 202, dataset_id=210, overlap="first").excluded] == [
-        "sub-r003s002_ses-1"
-    ]
-    grouped = merge(201, 202, dataset_id=211, overlap="group")
+    assert [one.case.case for one in merge(201, 202, Target(210), overlap="first").excluded] == ["sub-r003s002_ses-1"]
+    grouped = merge(201, 202, Target(211), overlap="group")
     names = {"sub-r001s002_ses-1", "sub-r003s002_ses-1"}
     assert names <= {case.case for case in grouped.cases}
     for split in json.loads((grouped.folder / "splits_final.json").read_text()):
@@ -90,7 +90,7 @@ def test_one_person_in_training_here_and_in_test_there_is_leakage(tmp_path: Path
     convert(late.root, dataset_id=202, name="Late", jobs=1)
     for overlap in (None, "group"):
         assert refused(201, 202, overlap=overlap).findings[0].code == "LEAKAGE"
-    assert merge(201, 202, dataset_id=210, overlap="first").n_test == 0
+    assert merge(201, 202, Target(210), overlap="first").n_test == 0
 
 
 def test_what_is_no_dataset_of_ours_is_said(releases: tuple[Conversion, Conversion], raw: Path) -> None:
@@ -111,5 +111,5 @@ def test_a_dataset_that_only_refers_to_its_files_can_be_merged(
 ) -> None:
     tree = AtlasTree(tmp_path / "third").add("r007s001", "r007s002")
     convert(tree.root, dataset_id=203, name="Third", link="reference", jobs=1)
-    result = merge(201, 203, dataset_id=210)
+    result = merge(201, 203, Target(210))
     assert (result.folder / "imagesTr/sub-r007s001_ses-1_0000.nii.gz").samefile(tree.image_path("r007s001"))

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from helpers.atlas_tree import lesion, save, voxels
+from helpers.conversion import convert
 
 import dataset_conversion.job as job
 from dataset_conversion import case_table
 from dataset_conversion.case_table import Case
-from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError
+from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import table
 from dataset_conversion.target import refuse_taken
 from nnunet_transformers.common.problems import UserError

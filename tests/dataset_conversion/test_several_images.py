@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import SimpleITK
 from helpers.atlas_tree import RAS, SHAPE, lesion, save, voxels
+from helpers.conversion import convert
 
 from dataset_conversion import case_table
 from dataset_conversion.case_table import Case
-from dataset_conversion.convert import Conversion, convert
 from dataset_conversion.errors import ConversionError
+from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import table
 
 SUBJECTS = tuple(f"sub-{number:02d}" for number in range(1, 7))
@@ -93,7 +94,7 @@ def channel_names(result: Conversion) -> list[str]:
 def test_a_channel_is_what_it_is_called_whatever_the_order(hospital: Hospital, raw: Path, order: list[str]) -> None:
     for subject in SUBJECTS:
         hospital.add(subject)
-    result = hospital.convert(channels=order)
+    result = hospital.convert(names=order)
     names = [{"t1w": "T1w", "flair": "FLAIR"}[name.lower()] for name in order]
     assert channel_names(result) == names
     for channel, name in enumerate(names):
@@ -125,12 +126,12 @@ def test_cases_without_flair_make_a_t1_dataset_when_asked(hospital: Hospital, ra
 def test_t1_alone_can_be_converted_of_cases_with_flair(hospital: Hospital, raw: Path) -> None:
     for subject in SUBJECTS:
         hospital.add(subject, flair=subject != "sub-02", thick=True)
-    result = hospital.convert(channels=["T1w"])
+    result = hospital.convert(names=["T1w"])
     assert (channel_names(result), result.n_training, result.excluded) == (["T1w"], 6, ())
 
 
 def test_an_unknown_channel_is_an_error_that_names_those_there_are(hospital: Hospital, raw: Path) -> None:
-    assert "found T1w, FLAIR" in str(hospital.add("sub-01").refused(channels=["T2w"]))
+    assert "found T1w, FLAIR" in str(hospital.add("sub-01").refused(names=["T2w"]))
 
 
 def test_unequal_grids_are_refused_with_the_distance_and_both_ways_out(hospital: Hospital, raw: Path) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
-
-from dataset_conversion.convert import convert
+from helpers.conversion import convert
 
 SUBJECTS = ("r001s001", "r001s002", "r002s001", "r002s002", "r003s001")
 

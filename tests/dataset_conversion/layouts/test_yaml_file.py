@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from helpers.atlas_tree import lesion, save, voxels
+from helpers.conversion import convert
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_conversion.convert import convert
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import Layout
 from dataset_conversion.layouts.yaml_file import example, read_layout

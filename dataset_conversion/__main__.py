@@ -1,0 +1,19 @@
+"""`python -m dataset_conversion`: the commands `convert` and `scan` without the rest of nnunet-transformers."""
+
+from __future__ import annotations
+
+import sys
+
+import nnunet_transformers
+from dataset_conversion.commands import COMMANDS
+from nnunet_transformers.common.command_line import main
+
+if __name__ == "__main__":
+    sys.exit(
+        main(
+            COMMANDS,
+            prog="python -m dataset_conversion",
+            description="From a data folder to nnU-Net raw; the same commands as those of nnunet-transformers.",
+            version=nnunet_transformers.__version__,
+        )
+    )
