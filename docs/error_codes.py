@@ -8,6 +8,7 @@ are followed through the function, along each of its paths. What is only known w
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 from collections import defaultdict
@@ -122,15 +123,28 @@ def _sentence(text: str) -> str:
     elif not text.startswith(("nnU", "docs/", "qform")):
         text = text[0].upper() + text[1:]
     text = text if text.endswith((".", "!", "?")) else f"{text}."
-    text = re.sub(r"([\\`*_<\[\]])", r"\\\1", text)
-    text = re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"`\1`", text)
+    parts = re.split(r"(`[^`]*`)", text)
+    text = "".join(part if part.startswith("`") else _escaped(part) for part in parts)
     return text.replace(_END + _BEGIN, _END + " " + _BEGIN).replace(_BEGIN, "*").replace(_END, "*")
 
 
-def _allowable() -> frozenset[str]:
-    from dataset_conversion.checks import ALLOWABLE
+def _escaped(text: str) -> str:
+    text = re.sub(r"([\\`*_<\[\]])", r"\\\1", text)
+    return re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"`\1`", text)
 
-    return frozenset(ALLOWABLE)
+
+@functools.cache
+def _allowable() -> frozenset[str]:
+    """What `--allow` accepts: the codes in the constant ALLOWABLE of the conversion."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (REPOSITORY / "dataset_conversion").rglob("*.py")]
+    return frozenset(
+        constant.value
+        for tree in trees
+        for node in tree.body
+        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["ALLOWABLE"]
+        for constant in ast.walk(node.value)
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+    )
 
 
 @dataclass(frozen=True)
