@@ -56,13 +56,16 @@ class Phantom:
     test_subjects: Annotated[int, Option("without; masks in hidden_test_masks/", metavar="N")] = 0
     seed: Annotated[int, Option("the same seed gives the same files")] = 0
     spacing: Annotated[float, Option("voxel size; 3 is quick on a CPU", metavar="MM")] = 1.0
+    lesion_ml: Annotated[
+        tuple[float, ...], Option("draw lesion volumes between these two instead of ATLAS's 0.013 to 400", metavar="ML")
+    ] = ()
     lesions: Annotated[
         Path | None, Option("take lesion shapes from the NIfTI masks (MNI space) in this folder", metavar="DIR")
     ] = None
 
 
 def _phantom(arguments: Phantom) -> int:
-    from nnunet_transformers.phantom import write_phantom
+    from nnunet_transformers.phantom import VOLUMES_ML, write_phantom
 
     folder = write_phantom(
         arguments.destination,
@@ -70,6 +73,7 @@ def _phantom(arguments: Phantom) -> int:
         test_subjects=arguments.test_subjects,
         seed=arguments.seed,
         spacing=arguments.spacing,
+        lesion_ml=arguments.lesion_ml or VOLUMES_ML,
         lesions=arguments.lesions,
     )
     print(folder)

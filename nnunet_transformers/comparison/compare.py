@@ -264,7 +264,9 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
         for each in listed
         if each.name not in names.values()
     )
-    return _Scored(results, names, data, tuple(test_sets), scores, (*_remarks(missing, labels), *without))
+    return _Scored(
+        results, names, data, tuple(test_sets), scores, (*experiment.remarks, *_remarks(missing, labels), *without)
+    )
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ class Experiment:
         equivalence_margin: by metric, in its unit: what is too small to matter.
         folders: those of nnU-Net's three folders that the file names.
         output: the folder of logs, predictions, scores and the report.
+        remarks: what a reader of the report has to know, as sentences.
     """
 
     path: Path
@@ -142,6 +143,7 @@ class Experiment:
     where: Local | Slurm
     folders: dict[str, Path]
     output: Path
+    remarks: tuple[str, ...] = ()
 
     def models_of(self, dataset: int) -> list[Model]:
         return [model for model in self.models if model.dataset == dataset]
