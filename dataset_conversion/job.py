@@ -29,6 +29,7 @@ from dataset_conversion.target import refuse_taken, stale_preprocessing
 from dataset_conversion.writing import destinations, referenced, write_case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.staging import new_folders, partial_folder
+from nnunet_transformers.common.words import joined
 
 _NOT_KEPT = "told when the data were converted, not kept here: it may quote names of source files"
 
@@ -327,14 +328,14 @@ def run(jobs: Sequence[Job], *, dry_run: bool = False) -> list[Conversion]:
         with new_folders(targets, resume=True, check=refuse_taken) as stagings:
             return _run(jobs, stagings)
     except OSError as error:
-        problem = f"cannot write {_listed(targets)}: {error.strerror or error}"
+        problem = f"cannot write {joined([str(target) for target in targets])}: {error.strerror or error}"
         remedy = "Check the folder's permissions and the free space."
         if error.errno == errno.EXDEV:
             remedy = "The source is on another file system: use --link auto or symlink."
         finding = Finding("CANNOT_WRITE", problem, remedy)
         raise ConversionError([finding], "Nothing was left there.") from None
     except KeyboardInterrupt:
-        partial = _listed(map(partial_folder, targets))
+        partial = joined([str(partial_folder(target)) for target in targets])
         print(f"The same command goes on from here; to give up, delete {partial}", file=sys.stderr)
         raise
 
@@ -343,10 +344,6 @@ def _run(jobs: Sequence[Job], stagings: Sequence[Path | None]) -> list[Conversio
     # Records are gone once a dataset is finished, so all are processed before, for an interrupted run to go on.
     done = [job.process(staging) for job, staging in zip(jobs, stagings, strict=True)]
     return [job.finish(staging, own) for job, staging, own in zip(jobs, stagings, done, strict=True)]
-
-
-def _listed(paths: Iterable[Path]) -> str:
-    return " and ".join(map(str, paths))
 
 
 def _complete(staging: Path, kept: Sequence[CheckedCase], texts: Mapping[str, str]) -> None:

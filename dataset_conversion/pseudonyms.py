@@ -15,12 +15,8 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import stat
-import sys
-import tempfile
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,12 +25,9 @@ from pathlib import Path
 
 from dataset_conversion.case_table import Case, case_name
 from dataset_conversion.errors import ConversionError, stop
+from nnunet_transformers.common.files import write_secret
+from nnunet_transformers.common.locks import exclusive
 from nnunet_transformers.common.problems import Finding
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 _FORMAT = "nnunet-transformers pseudonyms 1"
 _SECRET_BYTES = 32
@@ -100,14 +93,15 @@ class Pseudonyms:
             with _usable(path):
                 path.parent.stat()  # a missing folder is an error without a lock too
                 if save:
-                    lock.enter_context(_locked(path))
+                    # On a file of its own, which stays: the key file is replaced when it is saved.
+                    lock.enter_context(exclusive(path.with_name(f".{path.name}.lock")))
                 before = path.read_bytes() if path.exists() else None
             pseudonyms = cls(secrets.token_bytes(_SECRET_BYTES), {}, {}) if before is None else cls._parse(path, before)
             yield pseudonyms
             after = pseudonyms._content()
             if save and after != before:
                 with _usable(path):
-                    _save(path, after)
+                    write_secret(path, after)
 
     def subject(self, name: str) -> str:
         """``sub-`` and eight or more of a-z and 2-7, for a name with or without ``sub-``."""
@@ -296,36 +290,3 @@ def _usable(path: Path) -> Iterator[None]:
     except OSError as error:
         remedy = "Its folder must exist, and you must be allowed to read and write there."
         raise stop("KEY_UNUSABLE", f"cannot use the key file {path}: {error.strerror}", remedy) from None
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait for a lock that the system releases when this process ends, however it ends.
-
-    It is on a file of its own, which stays: the key file is replaced when it is saved.
-    """
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _save(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that a crash leaves the old or the new one; a new file is its owner's only."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.chmod(name, stat.S_IMODE(path.stat().st_mode))
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -18,6 +18,7 @@ from typing import Any
 from dataset_conversion.case_table import Case
 from dataset_conversion.checks import CheckedCase, Content, Transform
 from dataset_conversion.readings import CheckedFile, Lesion, Statistics
+from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import Finding
 
 FOLDER = ".records"
@@ -68,7 +69,6 @@ class Records:
             record: of the case.
             written: paths inside the dataset folder. A machine that loses power may cut them off.
         """
-        self._folder.mkdir(exist_ok=True)
         case = record.checked.case
         numbers = {path: str(number) for number, path in enumerate(_paths(case))}
         checked = asdict(_with_paths(record.checked, numbers, hashes=not self._secret))
@@ -80,10 +80,7 @@ class Records:
             "picture": _text(record.picture),
             "occupancy": _text(record.occupancy),
         }
-        path = self._path(case)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content))
-        partial.replace(path)
+        write_whole(self._path(case), json.dumps(content))
 
     def _sizes(self, paths: Iterable[str]) -> dict[str, int]:
         return {path: (self._folder.parent / path).stat().st_size for path in paths}

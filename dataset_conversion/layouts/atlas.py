@@ -32,6 +32,7 @@ from dataset_conversion.layouts.layout import KnownIssue, Layout, Scan
 from dataset_conversion.layouts.named_files import image_name
 from dataset_conversion.layouts.pairing import MASK, NOT_USED, Convention, find_cases
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import some
 
 IMAGE = "T1w"
 EXPECTED = (
@@ -74,7 +75,7 @@ def _find_v1(source: Path) -> Scan | None:
 
 
 def _mixed(older: Sequence[Case]) -> list[Finding]:
-    names = ", ".join(case.case for case in older[:3]) + (", …" if len(older) > 3 else "")
+    names = some([case.case for case in older])
     problem = f"{len(older)} cases of R1.x ({names}) lie beside those of a later release, which uses many of them again"
     remedy = "Give the folder of one release only; `convert merge` makes one dataset of two."
     return [Finding("MIXED_RELEASES", problem, remedy)]

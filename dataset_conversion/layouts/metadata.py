@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from dataset_conversion import entities, spreadsheets
 from dataset_conversion.case_table import Case
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import listed
 
 Key = tuple[str, str]
 """(subject, session) in the spelling of `case_key`."""
@@ -93,7 +94,7 @@ def read(source: Path, paths: Iterable[PurePosixPath]) -> Metadata:
             findings.append(_warning("METADATA_UNREAD", f"cannot read {path}: {error}", error.remedy))
     for (first, other, column), subjects in conflicts.items():
         where = f"within {first}" if first == other else f"between {first} and {other}"
-        problem = f"{column} differs {where} for {_some(subjects)}; the first value is kept"
+        problem = f"{column} differs {where} for {listed(subjects, 3)}; the first value is kept"
         findings.append(_warning("METADATA_CONFLICT", problem, "Look which is right."))
     return Metadata(rows, files, tuple(findings))
 
@@ -123,7 +124,7 @@ def review(metadata: Metadata, cases: Sequence[Case]) -> list[Finding]:
             findings.append(_warning("METADATA_ODD", problem, "Kept as it is; look before you use it.", case.case))
     missing = [case.case for case in cases if case.metadata.get(_DAYS, "").lower() in _ABSENT]
     if missing and any(_DAYS in row for row in metadata.rows.values()):
-        problem = f"no days post stroke for {len(missing)} of {len(cases)} cases: {_some(missing)}"
+        problem = f"no days post stroke for {len(missing)} of {len(cases)} cases: {listed(missing, 3)}"
         findings.append(_warning("METADATA_MISSING", problem))
     found = {case_key(case.subject, session) for case in cases for session in ("", case.session)}
     strangers: dict[PurePosixPath, list[str]] = defaultdict(list)
@@ -131,7 +132,7 @@ def review(metadata: Metadata, cases: Sequence[Case]) -> list[Finding]:
         if key not in found:
             strangers[path].append("_ses-".join(filter(None, key)))
     for path, names in strangers.items():
-        problem = f"{path} tells of {_some(names)}, of which there is no case"
+        problem = f"{path} tells of {listed(names, 3)}, of which there is no case"
         findings.append(_warning("METADATA_UNMATCHED", problem, "Compare the spelling if there should be."))
     return findings
 
@@ -234,10 +235,6 @@ def _is_duration(text: str) -> bool:
         return 0 <= float(text) < float("inf")
     except ValueError:
         return False
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _warning(code: str, problem: str, remedy: str = "", case: str = "") -> Finding:

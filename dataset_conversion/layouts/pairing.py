@@ -22,6 +22,7 @@ from dataset_conversion.layouts.metadata import Metadata
 from dataset_conversion.layouts.named_files import IMAGE_NAMES, NamedFile, choose, in_space, known, options
 from dataset_conversion.layouts.source import list_files, no_cases
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import some
 
 MASK = "mask"
 POSSIBLE_MASK = "possible mask"
@@ -392,7 +393,7 @@ def _part_of_source(source: Path) -> Split | None:
 def _unlabelled(cases: Sequence[Case]) -> list[Finding]:
     if not cases:
         return []
-    names = ", ".join(case.case for case in cases[:3]) + (", …" if len(cases) > 3 else "")
+    names = some([case.case for case in cases])
     problem = f"{len(cases)} cases have no lesion mask and go to the test images ({names})"
     remedy = "Add the masks, or exclude the cases, if that is not meant."
     return [Finding("UNLABELLED", problem, remedy, severity="warning")]

@@ -11,6 +11,7 @@ from dataset_conversion import spreadsheets
 from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError, stop
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import some
 
 _TABLE_COLUMN = re.compile(r"case|subject|session|site|split|mask(_\d+)?")
 _SHOWN = 5
@@ -56,9 +57,9 @@ def add_participants(
         complete.append(replace(case, site=site, metadata={**case.metadata, **metadata}))
     if not without:
         return complete, []
-    problem = f"{len(without)} of {len(cases)} cases have no row in {path}: {_some(without)}"
+    problem = f"{len(without)} of {len(cases)} cases have no row in {path}: {some(without, _SHOWN)}"
     unused = [" ".join(filter(None, key)) for key in rows if key not in used]
-    remedy = f"Rows without a case: {_some(unused)}. " if unused else ""
+    remedy = f"Rows without a case: {some(unused, _SHOWN)}. " if unused else ""
     remedy += "Names must agree to the letter; spreadsheets make 12 of 0012."
     return complete, [Finding("SHEET_SUBJECT", problem, remedy, severity="warning")]
 
@@ -137,7 +138,3 @@ def _unreadable(path: Path, problem: str, remedy: str = "") -> ConversionError:
 
 def _bare(name: str) -> str:
     return re.sub(r"^(sub|ses)-", "", name.strip())
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

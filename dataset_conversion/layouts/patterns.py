@@ -26,6 +26,7 @@ from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.participants import Participants, add_participants
 from dataset_conversion.layouts.source import list_files, no_cases
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import counted, some
 
 MASK = "mask"
 GROUPS = ("subject", "session", "site", "split")
@@ -176,7 +177,7 @@ def _match(patterns: Patterns, paths: Mapping[PurePosixPath, str]) -> _Matched:
             files.append(_file(patterns, path, text, role, match))
     findings = []
     for roles, ambiguous in several.items():
-        problem = f"{_count(ambiguous, 'file')} could be {' or '.join(roles)}: the expressions of each fit"
+        problem = f"{counted(len(ambiguous), 'file')} could be {' or '.join(roles)}: the expressions of each fit"
         remedy = "Make the expressions differ, so that each file fits one."
         findings.append(Finding("AMBIGUOUS_PATTERN", problem, remedy, files=_listing("file", ambiguous)))
     used = {file.role for file in files}.union(*several)
@@ -195,7 +196,7 @@ def _unused(patterns: Patterns, used: Collection[str], unmatched: Mapping[PurePo
             remedy = "Mend the expression if there should be some."
             warnings.append(Finding("UNUSED_PATTERN", problem, remedy, files=tuple(shown), severity="warning"))
     if unmatched:
-        problem = f"{_count(unmatched, 'NIfTI file')} without use: no expression fits"
+        problem = f"{counted(len(unmatched), 'NIfTI file')} without use: no expression fits"
         remedy = "Nothing is to be done if they are not needed."
         listing = _listing("not used", list(unmatched))
         warnings.append(Finding("UNMATCHED_FILES", problem, remedy, files=listing, severity="warning"))
@@ -339,8 +340,7 @@ def _unlabelled(patterns: Patterns, cases: Sequence[Case], files: Sequence[_File
     without = [case.case for case in cases if (case.subject, case.session) not in told]
     if patterns.test is not None or not without:
         return []
-    more = ", …" if len(without) > SHOWN else ""
-    problem = f"{_count(without, 'case')} without mask, taken as test cases: {', '.join(without[:SHOWN])}{more}"
+    problem = f"{counted(len(without), 'case')} without mask, taken as test cases: {some(without, SHOWN)}"
     remedy = "Mend the expression of mask if they have one. test: in the layout file says which are for testing."
     return [Finding("UNLABELLED", problem, remedy, severity="warning")]
 
@@ -348,7 +348,3 @@ def _unlabelled(patterns: Patterns, cases: Sequence[Case], files: Sequence[_File
 def _listing(role: str, paths: Sequence[PurePosixPath]) -> tuple[tuple[str, str], ...]:
     shown = tuple((role, str(path)) for path in paths[:SHOWN])
     return shown if len(paths) <= SHOWN else (*shown, ("", f"… and {len(paths) - SHOWN} more"))
-
-
-def _count(items: Collection[object], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"

@@ -5,12 +5,11 @@ Equal input gives equal text: there is no date and nothing about the machine in 
 
 from __future__ import annotations
 
-import base64
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jinja2
@@ -21,6 +20,7 @@ from dataset_conversion.case_table import Split
 from dataset_conversion.qc import lesion_load
 from dataset_conversion.qc.charts import colour_bar, volume_histogram
 from dataset_conversion.qc.planes import ACROSS, PLANES
+from nnunet_transformers.common.page import data_uri, environment
 from nnunet_transformers.common.problems import Finding
 
 _NO_SITE = "site not stated"
@@ -140,15 +140,9 @@ def qc_page(
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(ml=_ml, times=_times, words=_words, fold=_fold, jpeg=_jpeg)
-    return environment.get_template("template.html.jinja")
+    own = environment(Path(__file__).parent)
+    own.filters.update(ml=_ml, times=_times, words=_words, fold=_fold, jpeg=partial(data_uri, "image/jpeg"))
+    return own.get_template("template.html.jinja")
 
 
 def _site(case: QcCase) -> str:
@@ -256,7 +250,7 @@ def _load_map(cases: Sequence[QcCase]) -> _LoadMap | None:
             max(1, round(_MAP_PIXELS * extents[axis] / extents.max())) for axis in range(3) if axis != ACROSS[plane]
         )
         png = lesion_load.map_png(lesion_load.projection(counts, plane), highest)
-        panels.append((plane, _data_uri("image/png", png), width, height))
+        panels.append((plane, data_uri("image/png", png), width, height))
     return _LoadMap(panels, colour_bar(highest), highest, len(masked), len({case.grid for case in masked}))
 
 
@@ -272,11 +266,3 @@ def _words(case: QcCase) -> str:
     """What the filter of the page searches."""
     codes = [finding.code for finding in case.findings]
     return " ".join([case.case, case.subject, _site(case), _fold(case), case.split, *codes]).lower()
-
-
-def _jpeg(picture: bytes) -> str:
-    return _data_uri("image/jpeg", picture)
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
