@@ -65,23 +65,26 @@ class Transform:
 
 @dataclass(frozen=True)
 class Content:
-    """A case that passed: its files, what they hold, and the grid they share (axes right, anterior, superior)."""
+    """A case that passed: its files, what they hold, and the grid they share (axes right, anterior, superior).
+
+    Attributes:
+        spacing: in mm.
+        statistics: (image name, statistics) of each image that was read.
+    """
 
     images: tuple[CheckedFile, ...]
     mask: CheckedFile | None
     lesion: Lesion | None
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
-    """In mm."""
     affine: tuple[tuple[float, ...], ...]
     statistics: tuple[tuple[str, Statistics], ...]
-    """(image name, statistics) of each image that was read."""
     transforms: tuple[Transform, ...] = ()
 
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """The outcome of the checks of one case; ``content`` is None where they found an error."""
+    """The outcome of the checks of one case; `content` is None where they found an error."""
 
     case: Case
     findings: tuple[Finding, ...]

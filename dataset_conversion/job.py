@@ -39,7 +39,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` did, or with ``dry_run`` would do."""
+    """What `convert` did, or with `dry_run` would do.
+
+    Attributes:
+        incomplete: the dataset of the cases that lack a channel, where one was asked for.
+    """
 
     folder: Path
     written: bool
@@ -50,7 +54,6 @@ class Conversion:
     unchanged_files: int
     rewritten_files: int
     incomplete: Conversion | None = None
-    """The dataset of the cases that lack a channel, where one was asked for."""
 
     @property
     def n_training(self) -> int:

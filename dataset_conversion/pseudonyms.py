@@ -55,9 +55,14 @@ _KEPT = tuple(
 
 @dataclass
 class _Person:
+    """The new names of a subject.
+
+    Attributes:
+        sessions: old name of a session → its number.
+    """
+
     pseudonym: str
     sessions: dict[str, str] = field(default_factory=dict)
-    """Old name of a session → its number."""
 
 
 class Pseudonyms:
@@ -104,7 +109,7 @@ class Pseudonyms:
                     write_secret(path, after)
 
     def subject(self, name: str) -> str:
-        """``sub-`` and eight or more of a-z and 2-7, for a name with or without ``sub-``."""
+        """`sub-` and eight or more of a-z and 2-7, for a name with or without `sub-`."""
         name = _plain(name)
         if name not in self._people:
             full = self._keyed("subject", name)
@@ -127,7 +132,7 @@ class Pseudonyms:
         return {name: sessions[name] if name else "" for name in names}
 
     def sites(self, names: Iterable[str]) -> dict[str, str]:
-        """``site-1``, ``site-2``, … in an order that says nothing about the names; the empty name stays empty."""
+        """`site-1`, `site-2`, … in an order that says nothing about the names; the empty name stays empty."""
         names = list(names)
         new = {name for name in names if name} - self._sites.keys()
         for name in sorted(new, key=lambda name: self._keyed("site", name)):
@@ -267,12 +272,12 @@ def _kept_values(column: str) -> re.Pattern[str] | None:
 
 
 def _plain(name: str) -> str:
-    """A subject's name as different systems write it: accents in one or two characters, ``sub-`` or not."""
+    """A subject's name as different systems write it: accents in one or two characters, `sub-` or not."""
     return unicodedata.normalize("NFC", name.strip()).removeprefix("sub-")
 
 
 def _in_time(session: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts by date (``20210131``, ``2021-01-31``, ``31.1.2021``) or number, numbers in text by their value."""
+    """Sorts by date (`20210131`, `2021-01-31`, `31.1.2021`) or number, numbers in text by their value."""
     parts = re.findall(r"\d+|\D+", re.sub(r"^(\d{1,2})([-./_])(\d{1,2})\2(\d{4})", r"\4\2\3\2\1", session))
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], session
 

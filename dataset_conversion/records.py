@@ -26,13 +26,16 @@ FOLDER = ".records"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished case: the outcome of its checks, and what the quality-control page shows of it."""
+    """A finished case: the outcome of its checks, and what the quality-control page shows of it.
+
+    Attributes:
+        picture: the montage, a compressed picture.
+        occupancy: where the lesion is, on a coarse grid.
+    """
 
     checked: CheckedCase
     picture: bytes | None = None
-    """The montage, a compressed picture."""
     occupancy: bytes | None = None
-    """Where the lesion is, on a coarse grid."""
 
 
 class Records:

@@ -35,7 +35,7 @@ def dataset_json(name: str, about: Mapping[str, str], channels: Sequence[str], n
 
 
 def referenced_files(checked: Sequence[CheckedCase], source: Path) -> dict[str, Any]:
-    """The entry ``dataset`` of dataset.json: training files that stay where they are, and those in the dataset folder.
+    """The entry `dataset` of dataset.json: training files that stay where they are, and those in the dataset folder.
 
     Args:
         checked: the cases of the dataset.

@@ -41,7 +41,7 @@ def write_case(checked: CheckedCase, voxels: CaseVoxels, source: Path, dataset: 
         checked: a case that passed the checks.
         voxels: its files in memory.
         source: the folder its paths are relative to.
-        dataset: ``DatasetNNN_Name``.
+        dataset: `DatasetNNN_Name`.
         link: how unchanged files get there. "hard" makes hard links, "symlink" symbolic ones, "auto" the first of hard
             link, symbolic link and copy that works there, "copy" copies, "reference" leaves training files where they
             are, for dataset.json to name them, and treats others as "auto" does.

@@ -49,7 +49,7 @@ def find(source: Path, entities: Mapping[str, str] = MappingProxyType({})) -> Sc
 
     Args:
         source: the folder.
-        entities: which files to take where a case has several: ``{"space": "orig"}``.
+        entities: which files to take where a case has several: `{"space": "orig"}`.
 
     Raises:
         ConversionError: when the folder does not exist or holds no case, or no file has such an entity.
@@ -95,7 +95,7 @@ def _role(name: BidsName) -> str:
 
 
 def _is_lesion_mask(name: BidsName) -> bool:
-    """``label-L`` (lesion, not left), ``label-lesion`` or ``desc-T1lesion``, but not a mask of the brain, say."""
+    """`label-L` (lesion, not left), `label-lesion` or `desc-T1lesion`, but not a mask of the brain, say."""
     label, desc = name.entities.get("label", "").lower(), name.entities.get("desc", "").lower()
     return not name.words and ("lesion" in label + desc or (label in ("l", "r") and not desc))
 

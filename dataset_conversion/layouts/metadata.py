@@ -57,7 +57,7 @@ class Metadata:
 
 
 def case_key(subject: str, session: str) -> Key:
-    """One spelling for ``sub-R001s001`` and ``r001s001``, and for ``ses-01``, ``01``, ``1`` and ``sub-x_ses-1``."""
+    """One spelling for `sub-R001s001` and `r001s001`, and for `ses-01`, `01`, `1` and `sub-x_ses-1`."""
     subject = subject.strip().lower().removeprefix("sub-")
     session = session.strip().lower()
     session = re.sub(r"(.*_)?ses-", "", session)
@@ -65,7 +65,7 @@ def case_key(subject: str, session: str) -> Key:
 
 
 def column_name(header: str) -> str:
-    """``days_post_stroke`` for ``Days Post Stroke``, ``atlas_1_2_subject_id`` for ``ATLAS 1.2 Subject ID``."""
+    """`days_post_stroke` for `Days Post Stroke`, `atlas_1_2_subject_id` for `ATLAS 1.2 Subject ID`."""
     ascii_only = unicodedata.normalize("NFKD", header).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "_", ascii_only.lower()).strip("_")
 
@@ -100,7 +100,7 @@ def read(source: Path, paths: Iterable[PurePosixPath]) -> Metadata:
 
 
 def for_table(row: Mapping[str, str]) -> dict[str, str]:
-    """The columns that can stand in a case table: ``site`` has its own there, other names of its own are prefixed."""
+    """The columns that can stand in a case table: `site` has its own there, other names of its own are prefixed."""
     return {
         f"metadata_{column}" if _TABLE_COLUMNS.fullmatch(column) else column: text
         for column, text in row.items()
@@ -175,7 +175,7 @@ def _rows(source: Path, path: PurePosixPath) -> Iterator[tuple[Key, dict[str, st
 def _table(path: Path, any_header: bool) -> tuple[list[str], list[list[str]]]:
     """Column names and rows below them; empty where no line near the top names a subject column.
 
-    With ``any_header`` the first line is the header whatever it says.
+    With `any_header` the first line is the header whatever it says.
     """
     lines = iter(_xlsx_lines(path) if path.name.lower().endswith(".xlsx") else _text_lines(path))
     for line in islice(lines, 1 if any_header else _HEADER_ROWS):

@@ -21,12 +21,14 @@ _SHOWN = 5
 class Participants:
     """Where the sheet is and what its columns mean.
 
-    ``key`` is the column of the subject's name, with or without ``sub-``; ``session`` the column of the session, where
-    subjects have a row for each; ``site`` that of the site. ``columns`` are carried along as they are; none named: all.
+    `key` is the column of the subject's name, with or without `sub-`; `session` the column of the session, where
+    subjects have a row for each; `site` that of the site. `columns` are carried along as they are; none named: all.
+
+    Attributes:
+        path: absolute, or relative to the source folder.
     """
 
     path: Path
-    """Absolute, or relative to the source folder."""
     key: str
     session: str = ""
     site: str = ""

@@ -41,37 +41,44 @@ _NAME = re.compile(r"[A-Za-z0-9.+_-]+")
 
 @dataclass(frozen=True)
 class Patterns:
-    """What a layout file says. Expressions describe the whole path and have a group ``subject``.
+    """What a layout file says. Expressions describe the whole path and have a group `subject`.
 
-    Further groups: ``session``, ``site``, ``split`` (train, training, tr, test, testing or ts), and those that
-    ``subject_name`` uses. Of several expressions for one image the first that fits counts.
+    Further groups: `session`, `site`, `split` (train, training, tr, test, testing or ts), and those that
+    `subject_name` uses. Of several expressions for one image the first that fits counts.
+
+    Attributes:
+        images: in channel order.
+        masks: whether a case has one mask, or several that are parts of one.
+        test: a case is a test case if one of its files matches. None: what has no mask is; empty: none is.
+        exclude: cases or subjects.
+        subject_name: a subject's name, with groups in braces; `sub-` is put in front.
+        kind: for a built-in layout: what it finds, for messages.
+        expected: for a built-in layout: what it looks for, as a sentence. Users cannot mend its expressions.
     """
 
     images: Mapping[str, tuple[re.Pattern[str], ...]]
-    """In channel order."""
     mask: tuple[re.Pattern[str], ...]
     masks: Literal["one", "union"] = "one"
-    """Whether a case has one mask, or several that are parts of one."""
     test: tuple[re.Pattern[str], ...] | None = None
-    """A case is a test case if one of its files matches. None: what has no mask is; empty: none is."""
     ignore: tuple[re.Pattern[str], ...] = ()
     exclude: tuple[str, ...] = ()
-    """Cases or subjects."""
     subject_name: str = "{subject}"
-    """A subject's name, with groups in braces; ``sub-`` is put in front."""
     drawn_on: str = ""
     participants: Participants | None = None
     about: Mapping[str, str] = field(default_factory=dict)
     kind: str = ""
-    """For a built-in layout: what it finds, for messages."""
     expected: str = ""
-    """For a built-in layout: what it looks for, as a sentence. Users cannot mend its expressions."""
 
 
 class _File(NamedTuple):
+    """A file that an expression fits, and what its groups say.
+
+    Attributes:
+        role: the name of the image, or "mask".
+    """
+
     path: PurePosixPath
     role: str
-    """The name of the image, or "mask"."""
     subject: str
     session: str
     site: str
@@ -80,8 +87,13 @@ class _File(NamedTuple):
 
 
 class _Matched(NamedTuple):
+    """The files of a folder by what they are.
+
+    Attributes:
+        files: the files that match the patterns of exactly one image, or of the mask.
+    """
+
     files: list[_File]
-    """The files that match the patterns of exactly one image, or of the mask."""
     findings: list[Finding]
 
 
@@ -215,7 +227,7 @@ def _file(patterns: Patterns, path: PurePosixPath, text: str, role: str, match: 
 def _case(
     patterns: Patterns, subject: str, session: str, files: Sequence[_File], sessions_with_image: Sequence[str]
 ) -> tuple[Case, list[Finding]]:
-    """One subject at one session, from its files; ``sessions_with_image`` are those of this subject."""
+    """One subject at one session, from its files; `sessions_with_image` are those of this subject."""
     name = case_name(subject, session)
     images = {role: [file.path for file in files if file.role == role] for role in patterns.images}
     masks = [file.path for file in files if file.role == MASK]
@@ -330,7 +342,7 @@ def _unknown_names(exclude: Sequence[str], cases: Sequence[Case]) -> list[Findin
 
 
 def _names(case: Case) -> set[str]:
-    """What a case is called in ``exclude``."""
+    """What a case is called in `exclude`."""
     return {case.case, case.subject, case.subject.removeprefix("sub-")}
 
 

@@ -33,7 +33,17 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class QcCase:
-    """What the page shows of one case."""
+    """What the page shows of one case.
+
+    Attributes:
+        fold: the fold that validates on it; None for a test case, or without folds.
+        lesion_ml: None: no mask, or its voxels were not read.
+        spacing: in mm.
+        picture: the JPEG of `pictures.montage`.
+        occupancy: of `lesion_load.occupancy`.
+        grid: cases with equal text lie on the same voxel grid.
+        notes: what was done to it: registered, resampled, rewritten.
+    """
 
     case: str
     subject: str
@@ -41,32 +51,28 @@ class QcCase:
     site: str = ""
     split: Split = "train"
     fold: int | None = None
-    """The fold that validates on it; None for a test case, or without folds."""
     lesion_ml: float | None = None
-    """None: no mask, or its voxels were not read."""
     shape: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
-    """In mm."""
     picture: bytes | None = None
-    """The JPEG of `pictures.montage`."""
     occupancy: bytes | None = None
-    """Of `lesion_load.occupancy`."""
     grid: str = ""
-    """Cases with equal text lie on the same voxel grid."""
     findings: tuple[Finding, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What was done to it: registered, resampled, rewritten."""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The findings of one code."""
+    """The findings of one code.
+
+    Attributes:
+        remedy: what all of them say, or nothing where they differ.
+    """
 
     code: str
     severity: str
     remedy: str
-    """What all of them say, or nothing where they differ."""
     findings: Sequence[Finding]
 
 
@@ -85,10 +91,13 @@ class _Row:
 
 @dataclass(frozen=True)
 class _LoadMap:
-    """The lesion-load map as the template needs it."""
+    """The lesion-load map as the template needs it.
+
+    Attributes:
+        panels: (plane, data URI, width, height) with the size in pixels of the page.
+    """
 
     panels: Sequence[tuple[str, str, int, int]]
-    """(plane, data URI, width, height) with the size in pixels of the page."""
     bar: Markup
     highest: int
     masks: int
@@ -111,7 +120,7 @@ def qc_page(
     Args:
         title: name of the dataset.
         cases: the converted cases, in any order; they are shown by site and name.
-        findings: those that are not in the ``findings`` of a case, or all: equal ones are shown once.
+        findings: those that are not in the `findings` of a case, or all: equal ones are shown once.
         excluded: (case, code, reason) of what was left out.
         facts: name and value of what there is to know about the dataset: source, options, versions.
     """
@@ -220,7 +229,7 @@ def _rows(cases: Sequence[QcCase], name: Callable[[QcCase], str]) -> list[_Row]:
 
 
 def _quartiles(volumes: Sequence[float]) -> str:
-    """``4.3 (0.9 – 26)``: median and quartiles."""
+    """`4.3 (0.9 – 26)`: median and quartiles."""
     if not volumes:
         return "–"
     low, middle, high = np.percentile(volumes, (25, 50, 75))

@@ -30,7 +30,7 @@ def _refuse_existing(target: Path) -> None:
 def new_folders(
     targets: Sequence[Path], *, resume: bool = False, check: Callable[[Path], None] = _refuse_existing
 ) -> Iterator[list[Path]]:
-    """Yield hidden folders beside ``targets`` that are all renamed to them on success, and removed on any exception.
+    """Yield hidden folders beside `targets` that are all renamed to them on success, and removed on any exception.
 
     What a killed run left there is removed first; a run still in progress is not disturbed.
 

@@ -27,7 +27,7 @@ Run = Callable[..., Conversion]
 
 @pytest.fixture
 def run(tmp_path: Path, raw: Path) -> Run:
-    """Converts an export of which some subjects lack the FLAIR; these have no mask either if ``unlabelled``."""
+    """Converts an export of which some subjects lack the FLAIR; these have no mask either if `unlabelled`."""
     root = tmp_path / "export"
     for subject in SUBJECTS:
         for role in ("T1w", "FLAIR"):
