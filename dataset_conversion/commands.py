@@ -181,8 +181,8 @@ def _show(result: Conversion) -> int:
 
 
 def _scan(arguments: Source) -> int:
-    from dataset_conversion.case_table import to_tsv
     from dataset_conversion.convert import scan
+    from dataset_conversion.tables.case_table import to_tsv
 
     found = scan(arguments.source, arguments.layout())
     for finding in found.findings:

@@ -13,20 +13,21 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from dataset_conversion import case_table, records, report
-from dataset_conversion.across import across_cases
-from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase, check_case
+from dataset_conversion.checks.across import across_cases
+from dataset_conversion.checks.case import CheckedCase, check_case
+from dataset_conversion.dataset import records, report
+from dataset_conversion.dataset.records import Record, Records
+from dataset_conversion.dataset.target import refuse_taken, stale_preprocessing
+from dataset_conversion.dataset.writing import destinations, referenced, write_case
 from dataset_conversion.errors import ConversionError
-from dataset_conversion.fold_lists import read_fold_list
+from dataset_conversion.folds.fold_lists import read_fold_list
+from dataset_conversion.folds.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
 from dataset_conversion.layouts import Layout
 from dataset_conversion.options import ConvertOptions, Link
 from dataset_conversion.qc import coarse, montage, occupancy
-from dataset_conversion.records import Record, Records
 from dataset_conversion.selection import Exclusion
-from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
-from dataset_conversion.target import refuse_taken, stale_preprocessing
-from dataset_conversion.writing import destinations, referenced, write_case
+from dataset_conversion.tables import case_table
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.staging import new_folders, partial_folder
 from nnunet_transformers.common.words import joined

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple, get_args
 
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.folds.splits import connected
 from dataset_conversion.options import Policy
-from dataset_conversion.splits import connected
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 ID_COLUMNS = ("atlas_1_2_subject_id", "indi_subject_id")

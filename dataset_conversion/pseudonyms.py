@@ -23,8 +23,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from dataset_conversion.case_table import Case, case_name
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.tables.case_table import Case, case_name
 from nnunet_transformers.common.files import write_secret
 from nnunet_transformers.common.locks import exclusive
 from nnunet_transformers.common.problems import Finding

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dataset_conversion.case_table import Case, plain_name
 from dataset_conversion.errors import stop
 from dataset_conversion.layouts import Scan
+from dataset_conversion.tables.case_table import Case, plain_name
 from nnunet_transformers.common.problems import Finding
 
 

@@ -24,13 +24,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from dataset_conversion.case_table import Case
-from dataset_conversion.entities import BidsName
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import atlas_v1
+from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import KnownIssue, Layout, Scan
 from dataset_conversion.layouts.named_files import image_name
 from dataset_conversion.layouts.pairing import MASK, NOT_USED, Convention, find_cases
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.words import some
 

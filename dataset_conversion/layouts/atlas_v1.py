@@ -17,9 +17,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from dataset_conversion.case_table import Case
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.patterns import Patterns, find_cases
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 # The first that fits counts, so the one that says most comes first.

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from dataset_conversion.entities import BidsName
+from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.named_files import image_name
 from dataset_conversion.layouts.pairing import MASK, NOT_USED, POSSIBLE_MASK, Convention, find_cases

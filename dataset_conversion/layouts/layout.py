@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset_conversion.case_table import Case
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from dataset_conversion import entities, spreadsheets
-from dataset_conversion.case_table import Case
+from dataset_conversion.layouts import entities
+from dataset_conversion.tables import spreadsheets
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.words import listed
 

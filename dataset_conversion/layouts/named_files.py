@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from dataset_conversion.entities import BidsName
+from dataset_conversion.layouts.entities import BidsName
 
 IMAGE_NAMES = (
     *("T1w", "T2w", "PDw", "FLAIR", "T2starw", "SWI", "DWI", "ADC", "TRACE", "CT"),

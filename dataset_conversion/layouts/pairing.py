@@ -12,15 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from dataset_conversion import entities as bids
-from dataset_conversion.case_table import Case, Split, case_name, plain_name
-from dataset_conversion.entities import BidsName
 from dataset_conversion.errors import stop
+from dataset_conversion.layouts import entities as bids
 from dataset_conversion.layouts import metadata as release
+from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import Scan
 from dataset_conversion.layouts.metadata import Metadata
 from dataset_conversion.layouts.named_files import IMAGE_NAMES, NamedFile, choose, in_space, known, options
 from dataset_conversion.layouts.source import list_files, no_cases
+from dataset_conversion.tables.case_table import Case, Split, case_name, plain_name
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.words import some
 

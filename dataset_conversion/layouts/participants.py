@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dataset_conversion import spreadsheets
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.tables import spreadsheets
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.words import some
 

@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from dataset_conversion.case_table import Case, Split, case_name
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import no_match
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.participants import Participants, add_participants
 from dataset_conversion.layouts.source import list_files, no_cases
+from dataset_conversion.tables.case_table import Case, Split, case_name
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.words import counted, some
 

@@ -16,10 +16,10 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from dataset_conversion.case_table import Split
 from dataset_conversion.qc import lesion_load
 from dataset_conversion.qc.charts import colour_bar, volume_histogram
 from dataset_conversion.qc.planes import ACROSS, PLANES
+from dataset_conversion.tables.case_table import Split
 from nnunet_transformers.common.page import data_uri, environment
 from nnunet_transformers.common.problems import Finding
 

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from nnunet_transformers import __version__
 from nnunet_transformers.common.problems import UserError
 
 _Place: TypeAlias = argparse._ActionsContainer
@@ -94,15 +95,13 @@ class Command:
     metavar: str = "COMMAND"
 
 
-def main(
-    commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog: str, description: str, version: str
-) -> int:
+def main(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog: str, description: str) -> int:
     """Run one command; the exit code is the command's, 2 for an error of the user's, 130 and 141 when stopped."""
     with warnings.catch_warnings():
         if not sys.warnoptions:  # other packages' warnings are not for who types this; -W or PYTHONWARNINGS shows them
             warnings.simplefilter("ignore")
         parser = argparse.ArgumentParser(prog=prog, description=description)
-        parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
+        parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
         _add_commands(parser, commands, "COMMAND")
         return _run(parser.parse_args(argv))

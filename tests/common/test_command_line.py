@@ -44,7 +44,7 @@ def run(*argv: str, defaults: dict[str, object] | None = None) -> Any:
 
     command = Command("do", "do it", "%(prog)s x", take, Arguments, defaults or {})
     group = Command("all", "all of it", "%(prog)s do", commands=[command])
-    assert main([group], ["all", "do", *argv], prog="program", description="", version="1") == 3
+    assert main([group], ["all", "do", *argv], prog="program", description="") == 3
     return got[0]
 
 
@@ -136,4 +136,4 @@ def stopped_by(raised: BaseException, *argv: str) -> int:
     def stop(_: None) -> int:
         raise raised
 
-    return main([Command("do", "do it", "%(prog)s", stop)], argv, prog="program", description="", version="1")
+    return main([Command("do", "do it", "%(prog)s", stop)], argv, prog="program", description="")

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset_conversion import pseudonyms as module
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata, safe_metadata
+from dataset_conversion.tables.case_table import Case
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=12)
 

@@ -27,10 +27,7 @@ from dataset_conversion.alignment import (
     share_inside,
     transform_text,
 )
-from dataset_conversion.case_table import Case
-from dataset_conversion.errors import ConversionError
-from dataset_conversion.options import ConvertOptions, EmptyMasks
-from dataset_conversion.readings import (
+from dataset_conversion.checks.file import (
     ROUNDING_MM,
     SAME_MM,
     CheckedFile,
@@ -45,6 +42,9 @@ from dataset_conversion.readings import (
     read_masks,
     volume_ml,
 )
+from dataset_conversion.errors import ConversionError
+from dataset_conversion.options import ConvertOptions, EmptyMasks
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import corner_distance, voxel_sizes

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dataset_conversion import spreadsheets
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.tables import spreadsheets
 from nnunet_transformers.common.problems import Finding
 
 Split = Literal["train", "test"]

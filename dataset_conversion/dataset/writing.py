@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_conversion.checks import CaseVoxels, CheckedCase
+from dataset_conversion.checks.case import CaseVoxels, CheckedCase
+from dataset_conversion.checks.file import CheckedFile, Reading
 from dataset_conversion.options import Link
-from dataset_conversion.readings import CheckedFile, Reading
 from nnunet_transformers.common.volumes import nifti
 
 # Other types, and scaled values, become float32, which is what nnU-Net's reader makes of every image.

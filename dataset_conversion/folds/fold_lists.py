@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_conversion import spreadsheets
-from dataset_conversion.case_table import plain_name
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.folds.splits import Member, Split, check_folds, splits_of
 from dataset_conversion.options import Missing
-from dataset_conversion.splits import Member, Split, check_folds, splits_of
+from dataset_conversion.tables import spreadsheets
+from dataset_conversion.tables.case_table import plain_name
 from nnunet_transformers.common.problems import Finding
 
 _EXTENSION = re.compile(r"\.(nii\.gz|nii|npz|npy|b2nd|pkl|mha|nrrd|json|img|hdr)$", re.IGNORECASE)

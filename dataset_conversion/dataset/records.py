@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase, Content, Transform
-from dataset_conversion.readings import CheckedFile, Lesion, Statistics
+from dataset_conversion.checks.case import CheckedCase, Content, Transform
+from dataset_conversion.checks.file import CheckedFile, Lesion, Statistics
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import Finding
 

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from dataset_conversion.case_table import Case
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import (
