@@ -115,6 +115,13 @@ def test_doctor_says_what_to_do_about_a_missing_path(monkeypatch, capsys, tmp_pa
     assert {check["name"]: check["ok"] for check in json.loads(capsys.readouterr().out)}["nnUNet_raw"] is True
 
 
+def test_doctor_knows_that_planning_fails_without_workers(monkeypatch, capsys):
+    monkeypatch.setattr("nnunet_transformers.plugin.doctor._training_step", lambda device: iter(()))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    main(["doctor"])
+    assert "nnU-Net's planning fails" in capsys.readouterr().out
+
+
 def test_doctor_takes_a_training_step_and_says_how_it_went(monkeypatch, capsys):
     def step() -> dict:
         (check,) = [check for check in json.loads(capsys.readouterr().out) if check["name"] == "training step"]

@@ -32,7 +32,8 @@ from nnunet_transformers.comparison.nnunet.results import Results, read_results
 from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
 from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
 from nnunet_transformers.comparison.reporting.page import write_report
-from nnunet_transformers.comparison.running.steps import Step, ensemble_name, predictions_folder, steps
+from nnunet_transformers.comparison.running.step import Step
+from nnunet_transformers.comparison.running.steps import ensemble_name, predictions_folder, steps
 from nnunet_transformers.comparison.statistics.options import Options
 
 SCORES = "metrics.csv"

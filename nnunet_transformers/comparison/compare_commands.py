@@ -57,11 +57,18 @@ class Report:
 def _check(arguments: Check) -> int:
     from nnunet_transformers.comparison.experiment.check import read_experiment
     from nnunet_transformers.comparison.nnunet.commands import as_text
+    from nnunet_transformers.comparison.running.disk import probabilities_bytes
     from nnunet_transformers.comparison.running.steps import steps
 
     experiment = read_experiment(arguments.experiment)
-    for step in steps(experiment, experiment.nnunet_folders()):
+    folders = experiment.nnunet_folders()
+    for step in steps(experiment, folders):
         print(f"{'done' if step.is_done() else 'left'}  {step.name}: {as_text(step.command)}")
+    if size := probabilities_bytes(experiment, folders):
+        print(
+            f"Ensembles are made of probabilities, {size / 1e9:.1f} GB in all before nnU-Net compresses them; "
+            "ensembles: none keeps none."
+        )
     return 0
 
 
@@ -91,6 +98,7 @@ def _run(arguments: Run) -> int:
 def _on_slurm(arguments: Run, experiment: object) -> int:
     from nnunet_transformers.common.problems import writing_to
     from nnunet_transformers.comparison.compare import report_step
+    from nnunet_transformers.comparison.experiment.file import snapshot
     from nnunet_transformers.comparison.experiment.model import Experiment, Slurm
     from nnunet_transformers.comparison.running.slurm import submit
     from nnunet_transformers.comparison.running.slurm_scripts import SUBMIT, print_scripts
@@ -98,7 +106,8 @@ def _on_slurm(arguments: Run, experiment: object) -> int:
 
     assert isinstance(experiment, Experiment)
     folders = experiment.nnunet_folders()
-    settings = experiment.where if isinstance(experiment.where, Slurm) else Slurm()
+    settings = experiment.where if isinstance(experiment.where, Slurm) else Slurm(device=experiment.where.device)
+    experiment = snapshot(experiment)
     everything = steps(experiment, folders)
     everything.append(report_step(experiment, everything))
     if arguments.scripts:

@@ -18,6 +18,7 @@ from nnunet_transformers.plugin.autostart import OPT_OUT, TRAINER_FOLDER, VARIAB
 
 _PACKAGES = ("nnunet-transformers", "nnunetv2", "torch", "dynamic-network-architectures", "timm")
 _PATHS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+_AUGMENTERS = "nnUNet_n_proc_DA"
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,11 @@ def _paths() -> Iterator[Check]:
             yield Check(variable, False, f"{value} is not a folder", f'mkdir -p "{value}"')
         else:
             yield Check(variable, True, value)
+    if os.environ.get(_AUGMENTERS) == "0":
+        yield Check(
+            _AUGMENTERS, None, "0: trainings augment in their own process, and nnU-Net's planning fails",
+            f"plan with {_AUGMENTERS}=1 nnUNetv2_plan_and_preprocess …; compare run does so by itself",
+        )  # fmt: skip
 
 
 def _device() -> Iterator[Check]:

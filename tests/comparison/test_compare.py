@@ -14,7 +14,7 @@ from helpers.results_folder import DATASET, SWIN, UNET, write_ensemble, write_mo
 
 from nnunet_transformers.cli import main
 from nnunet_transformers.comparison.metrics.scores_table import read_scores
-from nnunet_transformers.comparison.running.steps import Step
+from nnunet_transformers.comparison.running.step import Step
 
 CASES = [f"sub-{number:02d}_ses-1" for number in range(10)]
 SHAPE = (14, 12, 10)
@@ -273,7 +273,7 @@ def test_nothing_is_left_to_print_or_submit_of_a_finished_experiment(
     folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nnunet_transformers.comparison.running.steps.steps", lambda experiment, places: [finished])
-    finished = Step(name="all", command=("true",), log=folders / "log", is_done=lambda: True)
+    finished = Step(name="all", command=("true",), process=("true",), log=folders / "log", is_done=lambda: True)
     path = folders / "e.yaml"
     path.write_text(f"dataset: 201\noutput: {folders / 'out'}\ntrainers: [nnUNetTrainer]\n")
     finished.log.touch()

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from nnunet_transformers.comparison.experiment.model import Model
 from nnunet_transformers.comparison.nnunet.state import FoldState, fold_state
-from nnunet_transformers.comparison.running.steps import Step
+from nnunet_transformers.comparison.running.step import Fold, Step
 
 DATASET = "Dataset201_Lesions"
 
@@ -92,8 +93,8 @@ class Trainings:
         """A step that makes a file."""
         file = self.folder / name
         return Step(
-            name=name, command=("touch", str(file)), needs=needs, after=after, log=self.log(name), is_done=file.exists,
-            array=array, gpu=gpu,
+            name=name, command=("touch", str(file)), process=("touch", str(file)), needs=needs, after=after,
+            log=self.log(name), is_done=file.exists, array=array, gpu=gpu,
         )  # fmt: skip
 
     def train(self, number: int, *, needs: tuple[str, ...] = (), gpu: bool = False) -> Step:
@@ -106,6 +107,7 @@ class Trainings:
             command=command,
             process=(sys.executable, "-c", _WHAT_IS_LEFT, str(self.fold(number)), *command),
             needs=needs,
+            fold=Fold(Model("U-Net", 201, "nnUNetTrainer"), number, self.fold(number)),
             log=self.log(name),
             is_done=partial(_is_validated, self.fold(number)),
             array="training",

@@ -14,12 +14,17 @@ where: {local: {gpus: 2}}
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import yaml
+
+from nnunet_transformers.common.files import write_whole
+from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.common.words import nearest
 from nnunet_transformers.common.yaml_fields import Problems, Value, read_yaml
 from nnunet_transformers.comparison.experiment.model import (
@@ -36,7 +41,7 @@ from nnunet_transformers.comparison.experiment.model import (
 
 _FIELDS = (
     *("name", "dataset", "datasets", "trainers", "folds", "epochs", "baseline", "ensembles", "test_sets"),
-    *("lesion_labels", "metrics", "equivalence_margin", "where", "folders", "output"),
+    *("lesion_labels", "metrics", "equivalence_margin", "where", "folders", "output", "copy_of"),
 )
 _DATASET_FIELDS = ("id", "test_sets")
 _TEST_SET_FIELDS = ("name", "images", "references")
@@ -45,7 +50,8 @@ _TRAINER_FIELDS = (
     "pretrained_weights",
 )
 _LOCAL_FIELDS = ("device", "gpus", "at_once")
-_SLURM_FIELDS = ("partition", "account", "gpus_per_task", "cpus", "memory_gb", "hours", "extra", "setup")
+_DEVICES = ("cuda", "cpu", "mps")
+_SLURM_FIELDS = ("device", "partition", "account", "gpus_per_task", "cpus", "memory_gb", "hours", "extra", "setup")
 _NOT_KNOWN = 0  # the id of a dataset that the file does not tell rightly
 _DEFAULT_MARGIN = {"dice": 0.02}
 
@@ -54,25 +60,43 @@ def parse_experiment(path: Path) -> Experiment:
     """Read an experiment file without looking up what it names, in no time.
 
     Raises:
-        ComparisonError: with the line and the field of everything that is wrong in the file itself.
+        UserError: with the line and the field of everything that is wrong in the file itself.
     """
     experiment, _, _, problems = parse(path)
     problems.raise_if_any()
     return experiment
 
 
+def snapshot(experiment: Experiment) -> Experiment:
+    """Copy the file of an experiment to its output, for jobs to read: the file may change while they are in a queue.
+
+    The copy is named by its content, and says which file it is of, where relative paths start.
+    """
+    root = read_yaml(experiment.path).node
+    if all(key.value != "copy_of" for key, _ in root.value):
+        names = (yaml.ScalarNode("tag:yaml.org,2002:str", text) for text in ("copy_of", str(experiment.path)))
+        root.value.insert(0, tuple(names))
+    text = yaml.serialize(root, allow_unicode=True)
+    name = f"{experiment.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.yaml"
+    path = experiment.output / "submitted" / name
+    with writing_to(path):
+        write_whole(path, text)
+    return parse_experiment(path)
+
+
 def parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, Model]], Problems]:
     path = Path(path).resolve()
     root = read_yaml(path)
     fields = root.mapping(_FIELDS, required=("trainers",))
-    base = path.parent
+    original = fields["copy_of"].path(path.parent) if "copy_of" in fields else path
+    base = original.parent
 
     datasets = _datasets(root, fields, base)
     epochs = fields["epochs"].integer(1) if "epochs" in fields else None
     entries = _models(fields["trainers"], datasets, epochs, base) if "trainers" in fields else []
     models = tuple(model for _, model in entries)
     names = list(dict.fromkeys(model.name for model in models))
-    name = fields["name"].text() if "name" in fields else path.stem
+    name = fields["name"].text() if "name" in fields else original.stem
     if not re.fullmatch(r"[\w.-]+", name) and "name" in fields:
         fields["name"].problem("may have letters, digits, and . _ - only: it names a folder")
     experiment = Experiment(
@@ -303,7 +327,7 @@ def _where(value: Value) -> Local | Slurm:
 
 def _local(value: Value) -> Local:
     fields = value.mapping(_LOCAL_FIELDS)
-    device = fields["device"].one_of(("cuda", "cpu", "mps")) if "device" in fields else "cuda"
+    device = fields["device"].one_of(_DEVICES) if "device" in fields else "cuda"
     gpus: tuple[str, ...] = ()
     if "gpus" in fields:
         each = fields["gpus"]
@@ -321,10 +345,15 @@ def _slurm(value: Value) -> Slurm:
     def lines(name: str) -> tuple[str, ...]:
         return fields[name].items(Value.text) if name in fields else ()
 
+    gpus = fields["gpus_per_task"].integer() if "gpus_per_task" in fields else None
+    device = fields["device"].one_of(_DEVICES) if "device" in fields else "cpu" if gpus == 0 else "cuda"
+    if gpus is not None and (gpus > 0) != (device == "cuda"):
+        fields["gpus_per_task"].problem(f"is {gpus} for device {device}")
     return Slurm(
+        device=device,
         partition=fields["partition"].text() if "partition" in fields else "",
         account=fields["account"].text() if "account" in fields else "",
-        gpus_per_task=fields["gpus_per_task"].integer() if "gpus_per_task" in fields else 1,
+        gpus_per_task=gpus if gpus is not None else int(device == "cuda"),
         cpus=fields["cpus"].integer(1) if "cpus" in fields else 8,
         memory_gb=fields["memory_gb"].integer(1) if "memory_gb" in fields else None,
         hours=fields["hours"].number() if "hours" in fields else None,

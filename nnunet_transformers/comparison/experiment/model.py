@@ -82,11 +82,13 @@ class Slurm:
     """A SLURM cluster.
 
     Attributes:
+        device: cuda, cpu or mps; cpu where a task gets no GPU.
         memory_gb, hours: per job; None for the cluster's own.
         extra: more #SBATCH lines, without that word: "--constraint=a100".
         setup: shell lines before the command: "source venv/bin/activate".
     """
 
+    device: str = "cuda"
     partition: str = ""
     account: str = ""
     gpus_per_task: int = 1

@@ -58,20 +58,23 @@ def train(
     trainer: str,
     plans: str,
     *,
+    probabilities: bool = True,
     device: str = "",
     resume: str = "",
     pretrained_weights: str | Path = "",
     gpus: int = 1,
 ) -> Command:
-    """Train a fold and validate it with probabilities, which ensembles are made of.
+    """Train a fold and validate it.
 
     Args:
+        probabilities: keep those of the validation, which ensembles are made of.
         device: nnU-Net's own choice, a GPU, when empty.
         resume: "--c" continues from a checkpoint, "--val" validates a finished training.
         pretrained_weights: a checkpoint to start from; nnU-Net refuses it together with "--c".
         gpus: to share each batch.
     """
-    command = ["nnUNetv2_train", str(dataset_id), configuration, str(fold), "-tr", trainer, "-p", plans, "--npz"]
+    command = ["nnUNetv2_train", str(dataset_id), configuration, str(fold), "-tr", trainer, "-p", plans]
+    command += ["--npz"] if probabilities else []
     command += ["-pretrained_weights", str(pretrained_weights)] if pretrained_weights else []
     command += ["-num_gpus", str(gpus)] if gpus > 1 else []
     return command + _device(device) + ([resume] if resume else [])

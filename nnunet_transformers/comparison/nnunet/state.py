@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import gzip
 import json
+import pickletools
 import re
 import zipfile
 import zlib
@@ -27,11 +28,12 @@ class FoldState(Enum):
     VALIDATED = None
 
 
-def fold_state(folder: Path, next_stage: str = "") -> FoldState:
-    """State of a fold_X folder. Validated means: with probabilities (--npz), which ensembles need.
+def fold_state(folder: Path, next_stage: str = "", *, probabilities: bool = True) -> FoldState:
+    """State of a fold_X folder.
 
     Args:
         next_stage: configuration of a cascade that goes on from the predictions of the validation.
+        probabilities: a validation counts with those of each case (--npz) only, which ensembles need.
     """
     if not is_checkpoint(folder / "checkpoint_final.pth"):
         started = any(is_checkpoint(folder / f"checkpoint_{kind}.pth") for kind in ("latest", "best"))
@@ -42,7 +44,7 @@ def fold_state(folder: Path, next_stage: str = "") -> FoldState:
     if not cases or summary.stat().st_mtime < (folder / "checkpoint_final.pth").stat().st_mtime:
         return FoldState.TRAINED
     names = [case_name(Path(case["prediction_file"]).name) for case in cases]
-    complete = all((summary.parent / f"{name}.npz").is_file() for name in names)
+    complete = not probabilities or all((summary.parent / f"{name}.npz").is_file() for name in names)
     if next_stage:
         left = folder.parent / "predicted_next_stage" / next_stage
         complete &= all(any(left.glob(f"{glob.escape(name)}.*")) for name in names)
@@ -93,7 +95,7 @@ def is_preprocessed(preprocessed: Path, plans: str, configurations: Iterable[str
     cases = len(fingerprint["spacings"])
     planned = [found for name in configurations if (found := configuration_of(content, name))]
     # The properties of a case are written after its voxels, the references after all cases.
-    done = [_not_empty(preprocessed / configuration["data_identifier"], "*.pkl") for configuration in planned]
+    done = [_whole(preprocessed / configuration["data_identifier"], "*.pkl") for configuration in planned]
     return all(n >= cases for n in [*done, _not_empty(preprocessed / "gt_segmentations", "*")])
 
 
@@ -160,6 +162,11 @@ def is_complete(path: Path) -> bool:
 def _is_whole(path: Path, size: int, changed: int) -> bool:
     if path.suffix in (".npz", ".pth"):
         return zipfile.is_zipfile(path)
+    if path.suffix == ".pkl":
+        try:
+            return all(True for _ in pickletools.genops(path.read_bytes()))  # to its end, without running any of it
+        except (OSError, ValueError):
+            return False
     if path.suffix != ".gz":
         return True
     try:
@@ -169,6 +176,10 @@ def _is_whole(path: Path, size: int, changed: int) -> bool:
     except (OSError, EOFError, zlib.error):
         return False
     return True
+
+
+def _whole(folder: Path, pattern: str) -> int:
+    return sum(map(is_complete, folder.glob(pattern)))
 
 
 def _not_empty(folder: Path, pattern: str) -> int:
@@ -189,5 +200,9 @@ def load_json(path: Path) -> object:
 
 
 def is_newer(path: Path, others: Iterable[Path]) -> bool:
-    """Whether a file or folder exists and is at least as new as each of the others."""
-    return path.exists() and all(other.stat().st_mtime <= path.stat().st_mtime for other in others)
+    """Whether a file or folder exists and is at least as new as each of the others, which exist as well."""
+    try:
+        changed = path.stat().st_mtime
+        return all(other.stat().st_mtime <= changed for other in others)
+    except FileNotFoundError:
+        return False

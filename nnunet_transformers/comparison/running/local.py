@@ -7,7 +7,9 @@ interruption: the next run does what is missing.
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 from tqdm import tqdm
@@ -23,9 +26,11 @@ from nnunet_transformers.common.locks import holder
 from nnunet_transformers.common.words import duration
 from nnunet_transformers.comparison.experiment.model import Experiment, Local
 from nnunet_transformers.comparison.running.processes import Job, end_processes, how_it_ended, start_job, tail
+from nnunet_transformers.comparison.running.step import Step, settled
 from nnunet_transformers.comparison.running.step_process import FAILED, UNDER_WAY
-from nnunet_transformers.comparison.running.steps import Step, settled, steps
+from nnunet_transformers.comparison.running.steps import steps
 
+_GPU = "CUDA_VISIBLE_DEVICES"
 _POLL_SECONDS = 0.2
 _POLLS_PER_LOOK = 5  # at what other processes do
 
@@ -116,6 +121,14 @@ def run_steps(
 
 
 @dataclass
+class _Elsewhere:
+    """A step that another process runs, and the slot that is kept free for it."""
+
+    step: Step
+    slot: int | None
+
+
+@dataclass
 class _Running:
     step: Step
     process: subprocess.Popen[bytes]
@@ -136,11 +149,11 @@ class _Schedule:
     ) -> None:
         self.waiting = [step for step in all_steps if step.name not in outcome.before]
         self.running: list[_Running] = []
-        self.elsewhere: list[Step] = []
+        self.elsewhere: list[_Elsewhere] = []
         self.outcome, self.gpus, self.environment = outcome, gpus, environment
         self.free = list(range(at_once))
         # Ensembles and preprocessing need not wait for a GPU.
-        self.cpu_free = any(step.gpu for step in all_steps)
+        self.cpu_free = self.has_gpu_steps = any(step.gpu for step in all_steps)
         self.polls = 0
         self.bar: tqdm
 
@@ -160,9 +173,13 @@ class _Schedule:
             if (code := each.process.poll()) is not None:
                 self.running.remove(each)
                 self._ended(each, code)
-        if self.elsewhere and self.polls % _POLLS_PER_LOOK == 0:
-            for step in list(self.elsewhere):
-                self._look_elsewhere(step)
+        if self.polls % _POLLS_PER_LOOK == 0:
+            for other in list(self.elsewhere):
+                self._look_elsewhere(other)
+            for step in list(self.waiting):
+                if step.lock and (who := holder(step.lock)):
+                    self.waiting.remove(step)
+                    self._wait_for(step, who)
         self.polls += 1
         for step in list(self.waiting):
             if reason := self._obstacle(step):
@@ -201,8 +218,8 @@ class _Schedule:
             return
         environment = dict(self.environment)
         if self.gpus and slot is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
-        job = Job(step.name, step.process or step.command, step.log, environment)
+            environment[_GPU] = self._gpu(slot)
+        job = Job(step.name, step.process, step.log, environment)
         self.running.append(_Running(step, start_job(job), slot, time.monotonic()))
 
     def _ended(self, each: _Running, code: int) -> None:
@@ -216,18 +233,30 @@ class _Schedule:
         else:
             self._done(each.step, f"{duration(time.monotonic() - each.started)}")
 
-    def _look_elsewhere(self, step: Step) -> None:
+    def _look_elsewhere(self, other: _Elsewhere) -> None:
+        step = other.step
         if step.lock and holder(step.lock):
             return
-        self.elsewhere.remove(step)
+        self.elsewhere.remove(other)
+        if other.slot is not None:
+            self._release(other.slot)
         if step.is_done():
             self._done(step, "by another process")
         else:
             self.waiting.insert(0, step)
 
     def _wait_for(self, step: Step, who: str | None) -> None:
-        self.elsewhere.append(step)
+        """It takes a slot as if it ran here, that of its GPU if it can be seen which that is."""
+        slot = None
+        if self.free and (step.gpu or not self.has_gpu_steps):
+            gpu = _environment_of(who).get(_GPU)
+            slot = next((slot for slot in self.free if self.gpus and self._gpu(slot) == gpu), self.free[0])
+            self.free.remove(slot)
+        self.elsewhere.append(_Elsewhere(step, slot))
         self._say(f"{step.name} is under way already ({who or 'another process'}): waiting for it")
+
+    def _gpu(self, slot: int) -> str:
+        return self.gpus[slot % len(self.gpus)]
 
     def _done(self, step: Step, how: str) -> None:
         self.outcome.done.append(step.name)
@@ -251,6 +280,16 @@ class _Schedule:
 
     def _say(self, text: str) -> None:
         tqdm.write(text, file=sys.stderr)
+
+
+def _environment_of(who: str | None) -> dict[str, str]:
+    """The variables that a process on this machine was started with, by what `holder` says of it; empty if unknown."""
+    match = re.fullmatch(rf"process (\d+) on {re.escape(socket.gethostname())}", who or "")
+    try:
+        content = Path(f"/proc/{match[1]}/environ").read_text() if match else ""
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return dict(entry.split("=", 1) for entry in content.split("\0") if "=" in entry)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.model import Slurm
 from nnunet_transformers.comparison.nnunet.state import load_json
 from nnunet_transformers.comparison.running.slurm_job import SECONDS_TO_SAVE, StepRun
-from nnunet_transformers.comparison.running.steps import Step, settled
+from nnunet_transformers.comparison.running.step import Step, settled
 
 JOBS_FILE = "slurm_jobs.json"
 # Where neither a step nor the settings say: submitit needs a number. A training that takes longer is requeued.
@@ -182,7 +182,8 @@ def _submit_locked(
 
 
 def _run(step: Step, minutes: int, environment: Mapping[str, str]) -> StepRun:
-    return StepRun(step.name, step.command, step.process or step.command, step.log.resolve(), minutes, environment)
+    fold = step.fold.folder.resolve() if step.fold else None
+    return StepRun(step.name, step.command, step.process, step.log.resolve(), fold, minutes, environment)
 
 
 def _parameters(group: JobGroup, settings: Slurm, ids: Mapping[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,6 @@ from nnunet_transformers.comparison.running.processes import how_it_ended
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
-TRAIN = "nnUNetv2_train"
 SECONDS_TO_SAVE = 120  # between the signal and the time limit: finish a checkpoint, end the training, requeue
 
 _SIGNAL_EARLY_SECONDS = 60.0  # SLURM may send the signal this much before it is due
@@ -43,14 +42,16 @@ class StepRun:
     Attributes:
         name, command, log: of the step.
         process: what to start; it runs what is left of the command.
+        fold: folder of the fold it trains; None for a step that is no training.
         minutes: time limit of the job.
-        environment: variables it needs beside those of the job, `nnUNet_results` for one.
+        environment: variables it needs beside those of the job, nnU-Net's three folders for example.
     """
 
     name: str
     command: tuple[str, ...]
     process: tuple[str, ...]
     log: Path
+    fold: Path | None
     minutes: int
     environment: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
@@ -64,7 +65,7 @@ class StepRun:
             ComparisonError: it could not be started, or failed.
         """
         self._started = time.monotonic()
-        self._newest_at_start = _newest_checkpoint(self._folder())
+        self._newest_at_start = _newest_checkpoint(self.fold)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = self._start(log)
@@ -86,14 +87,13 @@ class StepRun:
         """
         from submitit.helpers import DelayedSubmission
 
-        folder = self._folder()
-        if folder is not None:
-            wait_for_checkpoints(folder)
+        if self.fold is not None:
+            wait_for_checkpoints(self.fold)
         if self._process is not None:
             _end(self._process.pid)
         seconds_left = self._started + 60 * self.minutes - time.monotonic()
         out_of_time = seconds_left < SECONDS_TO_SAVE + _SIGNAL_EARLY_SECONDS
-        if out_of_time and _newest_checkpoint(folder) <= self._newest_at_start:
+        if out_of_time and _newest_checkpoint(self.fold) <= self._newest_at_start:
             from nnunet_transformers.comparison.running.step_process import FAILED
 
             with self.log.open("a") as log:
@@ -102,11 +102,8 @@ class StepRun:
                 )
             return None
         return DelayedSubmission(
-            StepRun(self.name, self.command, self.process, self.log, self.minutes, self.environment)
+            StepRun(self.name, self.command, self.process, self.log, self.fold, self.minutes, self.environment)
         )
-
-    def _folder(self) -> Path | None:
-        return fold_folder(self.command, Path(self._complete_environment().get("nnUNet_results", "")))
 
     def _complete_environment(self) -> dict[str, str]:
         environment = {**worker_processes(os.environ), **os.environ, **self.environment}
@@ -137,24 +134,6 @@ class StepRun:
             _signal_group(self._process.pid, signal.Signals(number))
 
 
-def fold_folder(command: Sequence[str], results: Path) -> Path | None:
-    """The folder a training writes to, whether it exists or not; None for a command that is no training.
-
-    Args:
-        command: nnUNetv2_train DATASET CONFIGURATION FOLD [-tr TRAINER] [-p PLANS] …
-        results: nnUNet_results. The dataset may be given by number: its name is looked up there.
-    """
-    if not command or Path(command[0]).name != TRAIN:
-        return None
-    dataset, configuration, fold = command[1:4]
-    trainer = _value(command, "-tr", "nnUNetTrainer")
-    plans = _value(command, "-p", "nnUNetPlans")
-    if dataset.isdecimal():
-        known = sorted(results.glob(f"Dataset{int(dataset):03d}_*"))
-        dataset = known[0].name if known else f"Dataset{int(dataset):03d}"
-    return results / dataset / f"{trainer}__{plans}__{configuration}" / f"fold_{fold}"
-
-
 def worker_processes(environment: Mapping[str, str]) -> dict[str, str]:
     """nnU-Net's numbers of worker processes for the cores a job was given: it would count those of the whole node."""
     if "SLURM_CPUS_PER_TASK" not in environment:
@@ -173,10 +152,6 @@ def wait_for_checkpoints(folder: Path, seconds: float = _WRITING_SECONDS) -> Non
 def _newest_checkpoint(folder: Path | None) -> float:
     """When the newest checkpoint was written, by the clock of the file system; 0 if there is none."""
     return max((path.stat().st_mtime for path in folder.glob(_CHECKPOINTS)), default=0.0) if folder else 0.0
-
-
-def _value(command: Sequence[str], option: str, default: str) -> str:
-    return command[command.index(option) + 1] if option in command else default
 
 
 def _end(pid: int) -> None:

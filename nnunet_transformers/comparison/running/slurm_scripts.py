@@ -4,8 +4,8 @@
     01_plan_Dataset201.sbatch    a job
     02_train_Dataset201.sbatch   a job array: one element per training
 
-They run the commands of the steps and nothing else. What submitit and `run_step` do otherwise is done in the shell: a
-training goes on from its checkpoint (--c), or has only its validation left (--val), and is requeued at its time limit.
+Each runs its step as `compare run` does, in `step_process`: locked, and only what is left of it. What remains in the
+shell is the choice of the element of an array, and the requeue of a training at its time limit.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 
 from nnunet_transformers.comparison.experiment.model import Slurm
 from nnunet_transformers.comparison.running.slurm import JobGroup, dependencies, extra_options, gpu_request, grouped
-from nnunet_transformers.comparison.running.slurm_job import SECONDS_TO_SAVE, fold_folder
-from nnunet_transformers.comparison.running.steps import Step
+from nnunet_transformers.comparison.running.slurm_job import SECONDS_TO_SAVE
+from nnunet_transformers.comparison.running.step import Step
 
 SUBMIT = "submit.sh"
 
@@ -51,9 +51,7 @@ def print_scripts(
 
 
 def _script(group: JobGroup, settings: Slurm, environment: Mapping[str, str], workdir: Path) -> str:
-    results = Path(environment.get("nnUNet_results", ""))
-    folders = [fold_folder(step.command, results) for step in group.steps]
-    trains = any(folders)
+    trains = any(step.fold for step in group.steps)
     parts = [
         "#!/bin/bash",
         *(f"#SBATCH {option}" for option in _options(group, settings, requeued=trains)),
@@ -67,8 +65,7 @@ def _script(group: JobGroup, settings: Slurm, environment: Mapping[str, str], wo
         f'export nnUNet_def_n_proc="${{nnUNet_def_n_proc:-{min(settings.cpus, 12)}}}"',
         f"cd {shlex.quote(str(workdir))}",
         "",
-        *(["first() { printf '%s' \"$1\"; }", ""] if trains else []),
-        *_choice(group.steps, folders),
+        *_choice(group.steps),
         "",
         _TRAINING.replace("@GRACE@", str(SECONDS_TO_SAVE // 4)) if trains else _PLAIN,
     ]
@@ -94,9 +91,9 @@ def _options(group: JobGroup, settings: Slurm, *, requeued: bool) -> list[str]:
     return options
 
 
-def _choice(steps: Sequence[Step], folders: Sequence[Path | None]) -> list[str]:
-    """Shell lines that set name, log, step and fold: by the index where there are several steps."""
-    blocks = [_assignments(step, folder) for step, folder in zip(steps, folders, strict=True)]
+def _choice(steps: Sequence[Step]) -> list[str]:
+    """Shell lines that set name, log, step and, of a training, fold: by the index where there are several steps."""
+    blocks = [_assignments(step) for step in steps]
     if len(blocks) == 1:
         return blocks[0]
     lines = ['case "$SLURM_ARRAY_TASK_ID" in']
@@ -105,18 +102,13 @@ def _choice(steps: Sequence[Step], folders: Sequence[Path | None]) -> list[str]:
     return [*lines, "esac"]
 
 
-def _assignments(step: Step, folder: Path | None) -> list[str]:
-    lines = [
+def _assignments(step: Step) -> list[str]:
+    return [
         f"name={shlex.quote(step.name)}",
         f"log={shlex.quote(str(step.log.resolve()))}",
-        f"step=({shlex.join(step.command)})",
+        f"step=({shlex.join(step.process)})",
+        *([f"fold={shlex.quote(str(step.fold.folder.resolve()))}"] if step.fold else []),
     ]
-    if folder is None:
-        return [*lines, "fold="]
-    dataset, model, fold = folder.parts[-3:]
-    # nnU-Net makes the dataset's folder, and its name may not be known yet.
-    pattern = f"{dataset}_*" if "_" not in dataset else shlex.quote(dataset)
-    return [*lines, f'fold=$(first "$nnUNet_results"/{pattern}/{shlex.quote(model)}/{shlex.quote(fold)})']
 
 
 def _submit(names: Mapping[JobGroup, str]) -> str:
@@ -157,29 +149,14 @@ def _clock(minutes: int) -> str:
 
 _PLAIN = """\
 mkdir -p "$(dirname "$log")"
-echo "$name: ${step[*]} (output in $log)"
+echo "$name (output in $log)"
 exec "${step[@]}" >>"$log" 2>&1
 """
 
 _TRAINING = """\
-# What is left of a training. A checkpoint is a zip archive; one that was cut off while being written is removed.
+# A checkpoint is a zip archive: whole if its directory, which comes last, can be read.
 is_complete() { python3 -m zipfile -l "$1" >/dev/null 2>&1; }
-newest() { if [[ -n $fold ]]; then stat -c %Y "$fold"/checkpoint_*.pth 2>/dev/null | sort -n | tail -n 1 || true; fi; }
-if [[ -n $fold ]]; then
-    for checkpoint in "$fold"/checkpoint_*.pth; do
-        if [[ -e $checkpoint ]] && ! is_complete "$checkpoint"; then rm -- "$checkpoint"; fi
-    done
-    if [[ -e $fold/checkpoint_final.pth ]]; then
-        scores=$fold/validation/summary.json
-        if [[ $scores -nt $fold/checkpoint_final.pth ]] && compgen -G "$fold/validation/*.npz" >/dev/null; then
-            echo "$name: done already"
-            exit 0
-        fi
-        step+=(--val)
-    elif [[ -e $fold/checkpoint_latest.pth || -e $fold/checkpoint_best.pth ]]; then
-        step+=(--c)
-    fi
-fi
+newest() { stat -c %Y "$fold"/checkpoint_*.pth 2>/dev/null | sort -n | tail -n 1 || true; }
 newest_at_start=$(newest)
 
 # SLURM sends USR1 before the time limit. The training is ended and the job requeued; it goes on from its checkpoint.
@@ -209,7 +186,7 @@ out_of_time() {
 trap out_of_time USR1
 
 mkdir -p "$(dirname "$log")"
-echo "$name: ${step[*]} (output in $log)"
+echo "$name (output in $log)"
 set -m # gives the training a process group of its own, with its workers
 "${step[@]}" >>"$log" 2>&1 &
 child=$!

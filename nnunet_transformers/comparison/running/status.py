@@ -21,8 +21,9 @@ from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.model import Experiment, Slurm
 from nnunet_transformers.comparison.nnunet.state import load_json, training_logs
 from nnunet_transformers.comparison.running.slurm import Queued, in_queue
+from nnunet_transformers.comparison.running.step import Step
 from nnunet_transformers.comparison.running.step_process import FAILED
-from nnunet_transformers.comparison.running.steps import Step, fold_folder, steps, train_step_name
+from nnunet_transformers.comparison.running.steps import steps
 
 RECENT_SECONDS = 900.0
 
@@ -84,21 +85,15 @@ def status(experiment: Experiment) -> list[StepStatus]:
         ComparisonError: a dataset or a folder of nnU-Net's is not there.
     """
     folders = experiment.nnunet_folders()
-    trainings = {
-        train_step_name(experiment, model, fold): (model, fold)
-        for model in experiment.models
-        for fold in experiment.folds
-    }
     queued = _queued(experiment)
     found = []
     for step in steps(experiment, folders):
-        model, fold = trainings.get(step.name, (None, None))
-        folder = fold_folder(folders, model, fold) if model and fold is not None else None
-        state, detail, progress = _state(step, folder)
+        fold = step.fold
+        state, detail, progress = _state(step, fold.folder if fold else None)
         if state is not State.DONE and (job := queued.get(step.name)):
             state = State.RUNNING if job.state == "RUNNING" else State.WAITING
             detail = f"SLURM's job {job.job}, {job.state.lower()}"
-        of_model = (model.dataset, model.name, fold, progress) if model else ()
+        of_model = (fold.model.dataset, fold.model.name, fold.number, progress) if fold else ()
         found.append(StepStatus(step.name, state, detail, step.log, *of_model))
     return found
 

@@ -16,14 +16,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunet_transformers.common.locks import locked
+from nnunet_transformers.common.problems import UserError
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.file import parse_experiment
 from nnunet_transformers.comparison.experiment.model import Experiment, Local
 from nnunet_transformers.comparison.nnunet.few_cores import run_script
 from nnunet_transformers.comparison.nnunet.peak_memory import record_peak_memory
-from nnunet_transformers.comparison.running.steps import Step, steps
+from nnunet_transformers.comparison.running.step import Step
+from nnunet_transformers.comparison.running.steps import steps
 
 UNDER_WAY = 75  # exit code: another process runs the step
+_AUGMENTERS = "nnUNet_n_proc_DA"  # processes
 FAILED = "[failed]"  # how the last line of a failed step's log begins
 
 
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ComparisonError(
                 f"{path} has no step {name!r}", f"Its steps: {', '.join(found)}. Nothing was run.", "NO_STEP"
             )
-    except ComparisonError as error:
+    except UserError as error:
         print(f"{error}\n{FAILED} {error.code}", flush=True)
         return 2
     _share_cores(experiment)
@@ -60,6 +63,8 @@ def run_step(step: Step) -> int:
         if step.is_done():
             print(f"{step.name} is done already", flush=True)
             return 0
+        if not step.fold and os.environ.get(_AUGMENTERS) == "0":
+            os.environ[_AUGMENTERS] = "1"  # nnU-Net's planner takes it for a number of threads
         try:
             command = step.prepare() if step.prepare else step.command
             if command is not None:
@@ -67,8 +72,8 @@ def run_step(step: Step) -> int:
                 try:
                     call(command)
                 finally:
-                    if command[0] == "nnUNetv2_train":
-                        record_peak_memory(lock.parent)
+                    if step.fold:
+                        record_peak_memory(step.fold.folder)
             if not step.is_done():
                 raise RuntimeError(f"{step.name} ended without an error, but its files are not complete")
         except KeyboardInterrupt:
@@ -76,7 +81,7 @@ def run_step(step: Step) -> int:
         except BaseException as error:
             if isinstance(error, SystemExit) and not error.code:
                 return 0
-            if not isinstance(error, SystemExit | ComparisonError):
+            if not isinstance(error, SystemExit | UserError):
                 traceback.print_exc()
             sys.stderr.flush()
             print(f"{FAILED} {_in_one_line(error)}", flush=True)

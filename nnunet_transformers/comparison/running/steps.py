@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -31,6 +31,7 @@ from nnunet_transformers.comparison.experiment.model import (
 )
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.commands import Command
+from nnunet_transformers.comparison.nnunet.references import cut_off_references, restore_references
 from nnunet_transformers.comparison.nnunet.state import (
     FoldState,
     cases_in,
@@ -46,41 +47,7 @@ from nnunet_transformers.comparison.nnunet.state import (
     unfinished_predictions,
     write_default_splits,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One command of an experiment.
-
-    Attributes:
-        name: unique in the experiment, for people to read.
-        command: nnU-Net's own, from the start.
-        needs: names of the steps that have to be done before.
-        after: names of steps that have to have ended before, done or failed: it takes what is there.
-        gpu: it needs one.
-        log: the file its output is added to.
-        is_done: whether its files are there and complete.
-        stays_done: also when a step before it is run again.
-        array: steps with an equal, non-empty array may run as one job array of a cluster.
-        hours: time limit on a cluster; None for the cluster's own.
-        lock: a file that is locked while the step runs, by whoever runs it.
-        prepare: removes files that were cut off and gives the command that is left, None if nothing is.
-        process: runs the step in a process of its own: locked, prepared, only what is left.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    needs: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    gpu: bool = False
-    log: Path
-    is_done: Callable[[], bool]
-    stays_done: bool = False
-    array: str = ""
-    hours: float | None = None
-    lock: Path | None = None
-    prepare: Callable[[], Sequence[str] | None] | None = None
-    process: tuple[str, ...] = ()
+from nnunet_transformers.comparison.running.step import Fold, Step
 
 
 def steps(experiment: Experiment, folders: Folders) -> list[Step]:
@@ -95,43 +62,14 @@ def steps(experiment: Experiment, folders: Folders) -> list[Step]:
         if models := sorted(experiment.models_of(dataset.id), key=lambda model: model.configuration == CASCADE):
             place = _Place(experiment, dataset, folders, _dataset_name(dataset.id, folders))
             preprocessing, ready = _preprocessing(place, models)
-            trainings = {model: [_train(place, model, fold, ready) for fold in experiment.folds] for model in models}
+            trainings: dict[Model, list[Step]] = {}
+            for model in models:
+                trainings[model] = [_train(place, model, fold, ready, trainings) for fold in experiment.folds]
             together = [step for of_model in trainings.values() for step in of_model]
             found += [*preprocessing, *together, *_cross_validation(place, models, trainings)]
             for test in dataset.test_sets:
                 found += _prediction(place, test, models, trainings)
     return found
-
-
-def settled(all_steps: Sequence[Step]) -> set[str]:
-    """Names of the steps that are done and will still be when the others have run.
-
-    A selection made before one of the trainings it may take is not: that training is to be waited for.
-    """
-    by_name = {step.name: step for step in all_steps}
-    found: dict[str, bool] = {}
-
-    def is_settled(name: str) -> bool:
-        if name not in found:
-            step = by_name.get(name)
-            found[name] = (
-                step is not None
-                and step.is_done()
-                and (step.stays_done or all(map(is_settled, (*step.needs, *step.after))))
-            )
-        return found[name]
-
-    return {name for name in by_name if is_settled(name)}
-
-
-def train_step_name(experiment: Experiment, model: Model, fold: int) -> str:
-    """The name of the step that trains a fold."""
-    return f"train {model.name} fold {fold}{_on(experiment, model.dataset)}"
-
-
-def fold_folder(folders: Folders, model: Model, fold: int) -> Path:
-    """Where nnU-Net trains a fold."""
-    return folders.results / _dataset_name(model.dataset, folders) / model.identifier / f"fold_{fold}"
 
 
 def predictions_folder(experiment: Experiment, folders: Folders, dataset: int, test_set: str) -> Path:
@@ -146,6 +84,9 @@ def predictions_folder(experiment: Experiment, folders: Folders, dataset: int, t
 def ensemble_name(members: Sequence[Model], folds: Sequence[int]) -> str:
     """nnU-Net's name for an ensemble of two models, and the same for more."""
     return "___".join(["ensemble", *(model.identifier for model in members), "_".join(map(str, folds))])
+
+
+_STEP_PROCESS = "nnunet_transformers.comparison.running.step_process"
 
 
 class _PlanOptions(TypedDict):
@@ -177,8 +118,17 @@ class _Place:
 
     @property
     def device(self) -> str:
-        where = self.experiment.where
-        return "" if isinstance(where, Slurm) or where.device == "cuda" else where.device
+        """nnU-Net's own choice, a GPU, when empty."""
+        device = self.experiment.where.device
+        return "" if device == "cuda" else device
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether ensembles are made of the validations and predictions, which takes their probabilities."""
+        return self.experiment.ensembles != "none"
+
+    def fold(self, model: Model, number: int) -> Path:
+        return self.results / model.identifier / f"fold_{number}"
 
     def step(
         self,
@@ -189,6 +139,7 @@ class _Place:
         lock: Path,
         needs: Sequence[str] = (),
         after: Sequence[str] = (),
+        fold: Fold | None = None,
         gpu: bool = False,
         array: str = "",
         stays_done: bool = False,
@@ -196,18 +147,13 @@ class _Place:
     ) -> Step:
         name += _on(self.experiment, self.dataset.id)
         where = self.experiment.where
-        process = (
-            sys.executable,
-            "-m",
-            "nnunet_transformers.comparison.running.step_process",
-            str(self.experiment.path),
-            name,
-        )
+        process = (sys.executable, "-m", _STEP_PROCESS, str(self.experiment.path), name)
         return Step(
             name=name,
             command=tuple(command),
             needs=tuple(dict.fromkeys(needs)),
             after=tuple(dict.fromkeys(after)),
+            fold=fold,
             gpu=gpu and self.device != "cpu",
             log=self.experiment.output / "logs" / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', name)}.log",
             is_done=is_done,
@@ -248,7 +194,7 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
     ready = {}
 
     def add(
-        name: str, command: Command, done: Callable[[], bool], prepare: Callable[[], Command] | None = None
+        name: str, command: Command, done: Callable[[], bool], prepare: Callable[[], Command | None] | None = None
     ) -> None:
         needs = [found[-1].name] if found else []
         found.append(place.step(name, command, done, lock=lock, needs=needs, stays_done=True, prepare=prepare))
@@ -258,7 +204,7 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
         model = of_plans[0]
         configurations = _preprocessed_for(of_plans)
         planned = partial(_is_planned, place.preprocessed, plans)
-        preprocessed = partial(is_preprocessed, place.preprocessed, plans, configurations)
+        preprocessed = partial(_is_preprocessed, place, plans, configurations)
         preprocess = commands.preprocess(place.dataset.id, plans, configurations)
         if plans == "nnUNetPlans" or model.planner or model.target_spacing:
             options = _PlanOptions(
@@ -266,8 +212,7 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
             )
             if not found:
                 everything = commands.plan_and_preprocess(place.dataset.id, *configurations, **options)
-                # Plans that are there are kept: someone may have changed them.
-                left = partial(_first_unless, everything, preprocess, planned)
+                left = partial(_rest_of_preprocessing, place, plans, configurations, everything, preprocess)
                 add(f"preprocess {plans}", everything, preprocessed, left)
                 ready[plans] = found[-1].name
                 continue
@@ -279,7 +224,8 @@ def _preprocessing(place: _Place, models: Sequence[Model]) -> tuple[list[Step], 
             if model.plans_from is not None:
                 move = commands.move_plans(model.plans_from, "nnUNetPlans", place.dataset.id, plans)
                 add(f"plan {plans}", move, planned)
-        add(f"preprocess {plans}", preprocess, preprocessed)
+        left = partial(_rest_of_preprocessing, place, plans, configurations, preprocess, preprocess)
+        add(f"preprocess {plans}", preprocess, preprocessed, left)
         ready[plans] = found[-1].name
     return found, ready
 
@@ -291,34 +237,48 @@ def _preprocessed_for(models: Sequence[Model]) -> list[str]:
     return sorted({*(found - {CASCADE}), *([FULLRES] if found & both else [])})
 
 
-def _first_unless(first: Command, second: Command, condition: Callable[[], bool]) -> Command:
-    return second if condition() else first
+def _is_preprocessed(place: _Place, plans: str, configurations: Sequence[str]) -> bool:
+    return is_preprocessed(place.preprocessed, plans, configurations) and not cut_off_references(
+        place.raw, place.preprocessed
+    )
+
+
+def _rest_of_preprocessing(
+    place: _Place, plans: str, configurations: Sequence[str], everything: Command, preprocess: Command
+) -> Command | None:
+    restore_references(place.raw, place.preprocessed, place.results)
+    if is_preprocessed(place.preprocessed, plans, configurations):
+        return None
+    # Plans that are there are kept: someone may have changed them.
+    return preprocess if _is_planned(place.preprocessed, plans) else everything
 
 
 def _is_planned(preprocessed: Path, plans: str) -> bool:
     return plans_of(preprocessed, plans) is not None
 
 
-def _train(place: _Place, model: Model, fold: int, ready: dict[str, str]) -> Step:
+def _train(
+    place: _Place, model: Model, number: int, ready: dict[str, str], before: Mapping[Model, Sequence[Step]]
+) -> Step:
     where = place.experiment.where
     command = commands.train(
-        place.dataset.id, model.configuration, fold, model.trainer, model.plans,
-        device=place.device, pretrained_weights=model.pretrained_weights or "",
+        place.dataset.id, model.configuration, number, model.trainer, model.plans,
+        probabilities=place.probabilities, device=place.device, pretrained_weights=model.pretrained_weights or "",
         gpus=where.gpus_per_task if isinstance(where, Slurm) else 1,
     )  # fmt: skip
-    folder = place.results / model.identifier / f"fold_{fold}"
-    experiment = place.experiment
-    before = [other for other in experiment.models_of(place.dataset.id) if model.goes_on_from(other)]
+    fold = Fold(model, number, place.fold(model, number))
+    first_stage = [step.name for other, steps in before.items() if model.goes_on_from(other) for step in steps]
     return place.step(
-        f"train {model.name} fold {fold}",
+        f"train {model.name} fold {number}",
         command,
-        partial(_is_validated, place, model, fold),
-        lock=folder / ".lock",
-        needs=[ready[model.plans], *(train_step_name(experiment, x, k) for x in before for k in experiment.folds)],
+        partial(_is_validated, place, model, number),
+        lock=fold.folder / ".lock",
+        needs=[ready[model.plans], *first_stage],
+        fold=fold,
         gpu=True,
         array="train",
         stays_done=True,
-        prepare=partial(_rest_of_training, place, model, fold, command),
+        prepare=partial(_rest_of_training, place, fold, command),
     )
 
 
@@ -328,15 +288,15 @@ def _is_validated(place: _Place, model: Model, fold: int) -> bool:
 
 def _fold_state(place: _Place, model: Model, fold: int) -> FoldState:
     cascade = any(other.goes_on_from(model) for other in place.experiment.models)
-    return fold_state(place.results / model.identifier / f"fold_{fold}", CASCADE if cascade else "")
+    return fold_state(place.fold(model, fold), CASCADE if cascade else "", probabilities=place.probabilities)
 
 
-def _rest_of_training(place: _Place, model: Model, fold: int, command: Command) -> Command | None:
-    for path in remove_broken_checkpoints(place.results / model.identifier / f"fold_{fold}"):
+def _rest_of_training(place: _Place, fold: Fold, command: Command) -> Command | None:
+    for path in remove_broken_checkpoints(fold.folder):
         print(f"removed a checkpoint that was cut off: {path}", flush=True)
     # Trainings that start together would each write the split while others read it.
-    write_default_splits(place.preprocessed, model.plans, model.configuration)
-    option = _fold_state(place, model, fold).value
+    write_default_splits(place.preprocessed, fold.model.plans, fold.model.configuration)
+    option = _fold_state(place, fold.model, fold.number).value
     if option is None:
         return None
     if option and "-pretrained_weights" in command:
@@ -433,7 +393,6 @@ def _prediction(
     """Predictions of a test set by each model, by the listed ensembles, and by what was selected."""
     experiment = place.experiment
     parent = predictions_folder(experiment, place.folders, place.dataset.id, test.name)
-    probabilities = experiment.ensembles != "none"
     found: list[Step] = []
     names: dict[Model, str] = {}
     for model in models:
@@ -442,11 +401,11 @@ def _prediction(
         previous_stage = parent / first.identifier if first else None
         command = commands.predict(
             place.dataset.id, model.configuration, model.trainer, model.plans, test.images, folder,
-            folds=experiment.folds, previous_stage=previous_stage or "", probabilities=probabilities,
+            folds=experiment.folds, previous_stage=previous_stage or "", probabilities=place.probabilities,
             device=place.device, resume=True,
         )  # fmt: skip
-        weights = [place.results / model.identifier / f"fold_{k}" / "checkpoint_final.pth" for k in experiment.folds]
-        unfinished = partial(_unfinished, place, test, folder, weights, probabilities, previous_stage)
+        weights = [place.fold(model, k) / "checkpoint_final.pth" for k in experiment.folds]
+        unfinished = partial(_unfinished, place, test, folder, weights, place.probabilities, previous_stage)
         step = place.step(
             f"predict {test.name} with {model.name}",
             command,

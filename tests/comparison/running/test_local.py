@@ -14,7 +14,7 @@ import pytest
 
 from nnunet_transformers.common.locks import locked
 from nnunet_transformers.comparison.running.local import run_steps
-from nnunet_transformers.comparison.running.steps import Step
+from nnunet_transformers.comparison.running.step import Step
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks of POSIX")
 
@@ -38,7 +38,7 @@ def step(
     command = (sys.executable, "-c", f"{code}\nopen({str(done)!r}, 'w').close()")
     locks = folder / f"{name}.lock" if lock else None
     return Step(
-        name=name, command=command, needs=needs, after=after, gpu=gpu, log=folder / f"{name}.log",
+        name=name, command=command, process=command, needs=needs, after=after, gpu=gpu, log=folder / f"{name}.log",
         is_done=partial(made, done), stays_done=stays_done, lock=locks,
     )  # fmt: skip
 
@@ -135,21 +135,43 @@ def test_a_step_without_a_gpu_does_not_wait_for_one(tmp_path: Path) -> None:
     assert run_steps(steps, at_once=1).is_complete  # one after the other, this would wait for ever
 
 
-def test_a_step_another_process_runs_is_waited_for_and_not_run_twice(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def running_elsewhere(one: Step, **environment: str) -> subprocess.Popen[str]:
+    """Another process that has the step's lock, and does it a while later."""
     code = (
         "import sys, time; from pathlib import Path; from nnunet_transformers.common.locks import locked\n"
         "with locked(Path(sys.argv[1])):\n"
         "    print('locked', flush=True); time.sleep(1.5); Path(sys.argv[2]).touch()"
     )
-    one = step(tmp_path, "a", "raise SystemExit('run twice')", lock=True)
-    command = [sys.executable, "-c", code, str(one.lock), str(tmp_path / "a.done")]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, str(one.lock), str(one.log.with_suffix(".done"))]
+    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
     assert other.stdout is not None
     other.stdout.readline()
+    return other
+
+
+def test_a_training_that_a_killed_run_left_counts_among_those_at_once(tmp_path: Path) -> None:
+    orphan = step(tmp_path, "orphan", "raise SystemExit('run twice')", gpu=True, lock=True)
+    after = f"assert __import__('os').path.exists({str(tmp_path / 'orphan.done')!r})"
+    with running_elsewhere(orphan):
+        assert run_steps([step(tmp_path, "a", after, gpu=True), orphan], at_once=1).is_complete
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells another process's environment")
+def test_the_gpu_of_a_training_that_a_killed_run_left_is_taken(tmp_path: Path) -> None:
+    orphan = step(tmp_path, "orphan", "raise SystemExit('run twice')", gpu=True, lock=True)
+    on_the_other = "assert __import__('os').environ['CUDA_VISIBLE_DEVICES'] == '7'"
+    with running_elsewhere(orphan, CUDA_VISIBLE_DEVICES="5"):
+        assert run_steps([step(tmp_path, "a", on_the_other, gpu=True), orphan], at_once=2, gpus="57").is_complete
+
+
+def test_a_step_another_process_runs_is_waited_for_and_not_run_twice(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    one = step(tmp_path, "a", "raise SystemExit('run twice')", lock=True)
+    other = running_elsewhere(one)
     outcome = run_steps([one, step(tmp_path, "b", "", "a")])
     assert other.wait() == 0
+    assert other.stdout is not None
     other.stdout.close()
     assert outcome.done == ["a", "b"]
     assert f"under way already (process {other.pid}" in capfd.readouterr().err

@@ -58,13 +58,11 @@ def stopped_between_checkpoints(pid: int, checkpoint: Path) -> bool:
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for part in ("raw", "preprocessed", "results"):
         monkeypatch.setenv(f"nnUNet_{part}", str(tmp_path / part))
-    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # as CPU users set it; nnU-Net's own planning fails with it
     TINY.write(tmp_path / "raw")
 
 
-def test_nothing_is_lost_when_the_training_and_then_the_runner_are_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_lost_when_the_training_and_then_the_runner_are_killed(tmp_path: Path) -> None:
     trainer = "nnUNetTrainer_12epochs_1iterations"
     path = tmp_path / "killed.yaml"
     path.write_text(f"dataset: 104\nfolds: [0]\ntrainers: [{trainer}]\nwhere: {{local: {{device: cpu}}}}\n")
@@ -84,7 +82,6 @@ def test_nothing_is_lost_when_the_training_and_then_the_runner_are_killed(
     os.kill(training(), signal.SIGKILL)
     assert "failed (ended by signal SIGKILL)" in first.communicate()[1]
 
-    monkeypatch.setenv("nnUNet_n_proc_DA", "0")  # augments in the training's process, which starts sooner
     second = subprocess.Popen([sys.executable, "-c", RUNNER, str(path)], stderr=subprocess.DEVNULL)
     pid = training()
     second.kill()
@@ -107,6 +104,7 @@ def test_a_cascade_is_trained_selected_and_predicts_after_its_first_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planning = commands.plan_and_preprocess(104, processes=1)
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
     subprocess.run([str(Path(sys.executable).with_name(planning[0])), *planning[1:]], check=True, capture_output=True)
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     preprocessed = tmp_path / "preprocessed" / TINY.name

@@ -26,8 +26,8 @@ from nnunet_transformers.comparison.running.slurm import (
     in_queue,
     submit,
 )
-from nnunet_transformers.comparison.running.slurm_job import fold_folder, worker_processes
-from nnunet_transformers.comparison.running.steps import Step
+from nnunet_transformers.comparison.running.slurm_job import worker_processes
+from nnunet_transformers.comparison.running.step import Step
 
 SMALL = Slurm(cpus=1, memory_gb=1, hours=1)
 
@@ -51,6 +51,7 @@ def experiments(draw: st.DrawFn) -> list[Step]:
             Step(
                 name=str(number),
                 command=("true",),
+                process=("true",),
                 needs=tuple(str(n) for n in sorted(needs)),
                 log=Path("log"),
                 is_done=lambda done=done: done,
@@ -135,22 +136,6 @@ def test_without_slurm_or_submitit_the_error_says_what_to_do(
 # What a job does when it starts
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    [
-        ("nnUNetv2_train 201 3d_fullres 0", "Dataset201_Lesions/nnUNetTrainer__nnUNetPlans__3d_fullres/fold_0"),
-        ("nnUNetv2_train 201 2d all -tr T -p P --npz", "Dataset201_Lesions/T__P__2d/fold_all"),
-        ("/venv/bin/nnUNetv2_train Dataset007_X 2d 1", "Dataset007_X/nnUNetTrainer__nnUNetPlans__2d/fold_1"),
-        ("nnUNetv2_predict -d 201", None),
-    ],
-)
-def test_a_training_writes_to_the_folder_nnunet_would_use(
-    command: str, expected: str | None, trainings: Trainings
-) -> None:
-    folder = fold_folder(command.split(), trainings.results)
-    assert folder == (None if expected is None else trainings.results / expected)
-
-
 def test_worker_processes_are_as_many_as_the_job_has_cores_but_no_more_than_nnunet_takes() -> None:
     assert worker_processes({}) == {}
     assert worker_processes({"SLURM_CPUS_PER_TASK": "4"}) == {"nnUNet_n_proc_DA": "4", "nnUNet_def_n_proc": "4"}
@@ -162,8 +147,8 @@ JOB = """
 import json, signal, sys
 from pathlib import Path
 from nnunet_transformers.comparison.running.slurm_job import StepRun
-command, process, log, minutes, environment = json.loads(sys.argv[1])
-run = StepRun("training", tuple(command), tuple(process), Path(log), minutes, environment)
+command, process, log, fold, minutes, environment = json.loads(sys.argv[1])
+run = StepRun("training", tuple(command), tuple(process), Path(log), Path(fold), minutes, environment)
 def out_of_time(number, frame):
     print(run.checkpoint(), flush=True)
     sys.exit(1)
@@ -174,7 +159,9 @@ run()
 
 def start_job(trainings: Trainings, *, minutes: int) -> subprocess.Popen[str]:
     step = trainings.train(0)
-    arguments = json.dumps([step.command, step.process, str(step.log), minutes, trainings.environment])
+    arguments = json.dumps(
+        [step.command, step.process, str(step.log), str(trainings.fold(0)), minutes, trainings.environment]
+    )
     return subprocess.Popen(
         [sys.executable, "-c", JOB, arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -340,7 +327,7 @@ def test_a_refused_job_is_explained_and_the_rest_can_be_submitted_later(training
 
 @needs_slurm
 def test_a_number_that_is_another_jobs_by_now_is_not_taken_for_ours(trainings: Trainings) -> None:
-    step = replace(trainings.touch("a"), command=("sleep", "60"))
+    step = replace(trainings.touch("a"), process=("sleep", "60"))
     job = submit([step], SMALL, trainings.folder)[step.name].job
     assert set(in_queue(trainings.folder)) == {"a"}
     known = jobs_file(trainings)

@@ -14,7 +14,7 @@ from helpers.slurm_cluster import Trainings, needs_slurm, start_requeued, wait_u
 
 from nnunet_transformers.comparison.experiment.model import Slurm
 from nnunet_transformers.comparison.running.slurm_scripts import SUBMIT, print_scripts
-from nnunet_transformers.comparison.running.steps import Step
+from nnunet_transformers.comparison.running.step import Step
 
 SMALL = Slurm(cpus=1, memory_gb=1, hours=1)
 
@@ -122,7 +122,7 @@ def test_in_the_shell_a_training_is_begun_continued_validated_or_left_alone(trai
 
 
 def test_a_step_that_fails_fails_its_job(trainings: Trainings) -> None:
-    failing = replace(trainings.touch("a"), command=("false",))
+    failing = replace(trainings.touch("a"), process=("false",))
     with pytest.raises(subprocess.CalledProcessError):
         run(written(trainings, [failing]) / "01_a.sbatch")
     trainings.program.write_text("#!/bin/sh\nexit 3\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,8 @@ from helpers.results_folder import write_checkpoint, write_summary, write_volume
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.file import parse_experiment
 from nnunet_transformers.comparison.experiment.model import Experiment
-from nnunet_transformers.comparison.running.steps import Step, steps
+from nnunet_transformers.comparison.running.step import Step
+from nnunet_transformers.comparison.running.steps import steps
 
 NAME = "Dataset007_Lesions"
 UNET, UNETR = "nnUNetTrainer__nnUNetPlans__3d_fullres", "nnUNetTrainerUNETR__nnUNetPlans__3d_fullres"
@@ -143,11 +146,15 @@ def test_trainings_on_a_cluster_have_its_time_limit_and_are_one_array(folder: Pa
 
 def preprocessed(folder: Path, cases: str = "ab") -> Path:
     """What preprocessing leaves of the cases."""
-    target = folder / "preprocessed" / NAME
+    target, labels = folder / "preprocessed" / NAME, folder / "raw" / NAME / "labelsTr"
     for case in cases:
-        for path in (target / "nnUNetPlans_3d_fullres" / f"{case}.pkl", target / "gt_segmentations" / f"{case}.nii.gz"):
+        properties = target / "nnUNetPlans_3d_fullres" / f"{case}.pkl"
+        properties.parent.mkdir(exist_ok=True)
+        properties.write_bytes(pickle.dumps({"spacing": [1.0, 1.0, 1.0]}))
+        reference, label = target / "gt_segmentations" / f"{case}.nii.gz", labels / f"{case}.nii.gz"
+        for path in (reference, label):
             path.parent.mkdir(exist_ok=True)
-            path.write_text("voxels")
+            path.write_bytes(gzip.compress(f"voxels of {case}".encode(), mtime=0))
     (target / "dataset_fingerprint.json").write_text(json.dumps({"spacings": [[1, 1, 1]] * len(cases)}))
     (target / "dataset.json").write_text(json.dumps({"file_ending": ".nii.gz"}))
     configurations = {
@@ -165,9 +172,64 @@ def test_preprocessing_is_done_when_every_case_is(folder: Path) -> None:
     assert step.is_done()
     (target / "gt_segmentations" / "b.nii.gz").unlink()
     assert not step.is_done()
-    (target / "gt_segmentations" / "b.nii.gz").write_text("voxels")
-    (target / "nnUNetPlans_3d_fullres" / "b.pkl").write_text("")  # cut off
+
+
+@pytest.mark.parametrize("left", [0, 1, 20, -1])
+def test_properties_of_a_case_that_were_cut_off_are_preprocessed_again(folder: Path, left: int) -> None:
+    path = preprocessed(folder) / "nnUNetPlans_3d_fullres" / "b.pkl"
+    path.write_bytes(path.read_bytes()[:left])
+    step = named(folder, TWO)["preprocess nnUNetPlans"]
     assert not step.is_done()
+    assert step.prepare is not None
+    assert (step.prepare() or [])[0] == "nnUNetv2_preprocess"
+
+
+def test_a_reference_that_was_cut_off_is_copied_again_and_what_was_made_from_it_is_left_to_do(folder: Path) -> None:
+    target = preprocessed(folder, "abcdef")
+    for model in (UNET, UNETR):
+        for fold, case in enumerate("ab"):
+            path = folder / "results" / NAME / model / f"fold_{fold}"
+            write_checkpoint(path / "checkpoint_final.pth")
+            write_summary(path / "validation" / "summary.json", {case: 0.5})
+            (path / "validation" / f"{case}.npz").touch()
+    selected(folder, [UNET, UNETR], [0, 1])
+    reference = target / "gt_segmentations" / "b.nii.gz"
+    whole = reference.read_bytes()
+    reference.write_bytes(whole[:-5])
+
+    found = named(folder, TWO)
+    step = found["preprocess nnUNetPlans"]
+    assert not step.is_done()
+    assert step.prepare is not None
+    assert step.prepare() is None, "nnU-Net would leave the copy as it is"
+    assert reference.read_bytes() == whole
+    assert step.is_done()
+    left = {name for name, step in found.items() if not step.is_done()}
+    assert left == {"train nnUNetTrainer fold 1", "train nnUNetTrainerUNETR fold 1", "select"}
+    again = found["train nnUNetTrainer fold 1"].prepare
+    assert again is not None
+    assert (again() or [])[-1] == "--val"
+
+
+def test_a_reference_that_was_cut_off_and_has_no_source_is_named_and_nothing_removed(folder: Path) -> None:
+    target = preprocessed(folder)
+    path = validated(folder, UNET, 0)
+    shutil.rmtree(folder / "raw" / NAME / "labelsTr")
+    step = named(folder, TWO)["preprocess nnUNetPlans"]
+    assert step.is_done()
+    reference = target / "gt_segmentations" / "a.nii.gz"
+    reference.write_bytes(reference.read_bytes()[:-5])
+    assert not step.is_done()
+    assert step.prepare is not None
+    with pytest.raises(ComparisonError, match="CUT_OFF_REFERENCE"):
+        step.prepare()
+    assert (path / "validation" / "summary.json").is_file()
+
+
+def test_a_label_that_was_corrected_after_preprocessing_is_not_taken_for_cut_off(folder: Path) -> None:
+    preprocessed(folder)
+    (folder / "raw" / NAME / "labelsTr" / "a.nii.gz").write_bytes(gzip.compress(b"other, and more voxels", mtime=0))
+    assert named(folder, TWO)["preprocess nnUNetPlans"].is_done()
 
 
 def test_a_configuration_that_inherits_its_data_needs_no_preprocessing_of_its_own(folder: Path) -> None:
@@ -180,7 +242,7 @@ def test_plans_that_are_there_are_not_made_again(folder: Path) -> None:
     step = named(folder, TWO)["preprocess nnUNetPlans"]
     assert step.prepare is not None
     assert (step.prepare() or [])[0] == "nnUNetv2_plan_and_preprocess"
-    preprocessed(folder)
+    (preprocessed(folder) / "nnUNetPlans_3d_fullres" / "b.pkl").unlink()
     assert (step.prepare() or [])[0] == "nnUNetv2_preprocess"
 
 
