@@ -31,6 +31,7 @@ class Arguments:
     pictures: Annotated[bool, Option("none")] = True
     quick: Annotated[bool, Option("fast")] = False
     example: Annotated[bool, Option("show one", prints=lambda: "an example\n")] = False
+    policy: Annotated[Literal["first", "group"] | None, Option("whose")] = None
     part: Annotated[Part, Group("a part")] = field(default_factory=Part)
 
 
