@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import nnunet_transformers
 from dataset_conversion import commands as conversion
 from nnunet_transformers.common import command_line
 from nnunet_transformers.common.command_line import Argument, Command, Option
@@ -26,7 +25,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="nnunet-transformers",
         description="Transformer trainers for stock nnU-Net v2: data in, comparison out. "
         "Training itself is nnU-Net's own nnUNetv2_train with -tr nnUNetTrainerSwinUNETR.",
-        version=nnunet_transformers.__version__,
     )
 
 
