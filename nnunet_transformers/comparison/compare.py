@@ -18,15 +18,14 @@ from nnunet_transformers.comparison.metrics.evaluation import evaluate as measur
 from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.metrics.labels import Labels, read_labels
 from nnunet_transformers.comparison.metrics.pairs import (
-    CROSS_VALIDATION,
     People,
     recorded_scores,
     test_set_pairs,
     validation_pairs,
 )
-from nnunet_transformers.comparison.metrics.scores_table import write_scores
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION, write_scores
 from nnunet_transformers.comparison.nnunet import commands
-from nnunet_transformers.comparison.nnunet.names import short_names
+from nnunet_transformers.comparison.nnunet.names import ensemble_label, short_names
 from nnunet_transformers.comparison.nnunet.results import Model as TrainedModel
 from nnunet_transformers.comparison.nnunet.results import Results, read_results
 from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
@@ -237,7 +236,7 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
     of_members = {frozenset(member.identifier for member in each.members): each.name for each in listed}
     ensembles = {
         ensemble.identifier: of_members.get(frozenset(ensemble.members), "")
-        or "ensemble of " + " + ".join(of_models[member] for member in ensemble.members)
+        or ensemble_label([of_models[member] for member in ensemble.members])
         for ensemble in results.ensembles
     }
     names = {**of_models, **ensembles}
@@ -279,7 +278,7 @@ def _listed(experiment: Experiment, models: Sequence[Model]) -> list[_Listed]:
         return []
     of_name = {model.name: model for model in models}
     return [
-        _Listed("ensemble of " + " + ".join(members), tuple(of_name[member] for member in members))
+        _Listed(ensemble_label(members), tuple(of_name[member] for member in members))
         for members in experiment.ensembles
         if set(members) <= set(of_name)
     ]
@@ -331,7 +330,7 @@ def _shown(results: Results, trainers: Sequence[str]) -> Results:
     models = tuple(model for model in results.models if {model.trainer, model.identifier} & set(trainers))
     kept = {model.identifier for model in models}
     ensembles = tuple(each for each in results.ensembles if set(each.members) <= kept)
-    without = tuple(name for name in results.not_validated if {name, name.split("__")[0]} & set(trainers))
+    without = tuple(name for name in results.not_validated if {name, name.partition("__")[0]} & set(trainers))
     return replace(results, models=models, ensembles=ensembles, not_validated=without)
 
 

@@ -14,10 +14,8 @@ import pandas as pd
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.metrics.evaluation import Pair
 from nnunet_transformers.comparison.metrics.images import DataFolders
-from nnunet_transformers.comparison.metrics.scores_table import COLUMNS
+from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Model, case_name
-
-CROSS_VALIDATION = "cross-validation"
 
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 

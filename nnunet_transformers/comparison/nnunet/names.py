@@ -23,8 +23,13 @@ def short_names(results: Results) -> dict[str, str]:
         parts += [] if same_configuration else [model.configuration]
         names[model.identifier] = " · ".join(parts)
     for ensemble in results.ensembles:
-        names[ensemble.identifier] = "ensemble of " + " + ".join(names.get(m, m) for m in ensemble.members)
+        names[ensemble.identifier] = ensemble_label([names.get(member, member) for member in ensemble.members])
     return names
+
+
+def ensemble_label(members: Iterable[str]) -> str:
+    """What an ensemble is called, by the names of its members."""
+    return "ensemble of " + " + ".join(members)
 
 
 def _common_ending(names: Iterable[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 
@@ -13,23 +12,9 @@ import torch
 
 from nnunet_transformers.comparison.nnunet.peak_memory import PeakMemory, read_peak_memory
 from nnunet_transformers.comparison.nnunet.results import Model, read_json
-from nnunet_transformers.comparison.nnunet.state import training_logs
+from nnunet_transformers.comparison.nnunet.training_log import TrainingLog, read_training_log
 
 _NUMPY_NUMBERS = [np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)), np.float32(0).__reduce__()[0]]
-
-_STAMP = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?): +"
-_EPOCH = re.compile(_STAMP + r"Epoch (\d+)\s*$")
-_EPOCH_TIME = re.compile(_STAMP + r"Epoch time: ([\d.]+) s")
-_TRAINED = re.compile(_STAMP + r"Training done\.")
-_VALIDATED = re.compile(_STAMP + r"Validation complete")
-
-
-@dataclass(frozen=True)
-class FoldTiming:
-    """Seconds per epoch of the training that was kept, and seconds of its validation if it is in the log."""
-
-    epochs: dict[int, float]
-    validation: float | None
 
 
 @dataclass(frozen=True)
@@ -37,7 +22,7 @@ class Training:
     """How a model was trained; None or empty where nnU-Net left no record.
 
     Attributes:
-        folds: timing of each fold that has a log.
+        folds: the log of each fold that has finished an epoch in one.
         network: class name.
         epochs, iterations, batch_size: planned, of the first fold.
         machines: host, device and torch version, one entry per different setting.
@@ -45,7 +30,7 @@ class Training:
         memory: the highest peak of its folds, where `compare run` trained them.
     """
 
-    folds: dict[int, FoldTiming]
+    folds: dict[int, TrainingLog]
     network: str | None
     epochs: int | None
     iterations: int | None
@@ -57,16 +42,16 @@ class Training:
     @property
     def seconds_per_epoch(self) -> float | None:
         """Median over all epochs of all folds."""
-        times = [seconds for fold in self.folds.values() for seconds in fold.epochs.values()]
+        times = [seconds for fold in self.folds.values() for seconds in fold.seconds.values()]
         return median(times) if times else None
 
     @property
     def training_seconds(self) -> float:
-        return sum(seconds for fold in self.folds.values() for seconds in fold.epochs.values())
+        return sum(seconds for fold in self.folds.values() for seconds in fold.seconds.values())
 
     @property
     def validation_seconds(self) -> float | None:
-        times = [fold.validation for fold in self.folds.values() if fold.validation is not None]
+        times = [fold.validation_seconds for fold in self.folds.values() if fold.validation_seconds is not None]
         return sum(times) if times else None
 
     @property
@@ -82,7 +67,7 @@ def read_training(model: Model) -> Training:
         for path in sorted(model.folder.glob("fold_*"))
         if path.name.removeprefix("fold_").isdigit()
     }
-    folds = {fold: timing for fold, path in folders.items() if (timing := read_fold_timing(path)).epochs}
+    folds = {fold: log for fold, path in folders.items() if (log := read_training_log(path)).seconds}
     debug = [read_json(file) for path in folders.values() if (file := path / "debug.json").is_file()]
     first = debug[0] if debug else {}
     machines = [
@@ -102,28 +87,6 @@ def read_training(model: Model) -> Training:
         parameters=count_parameters(checkpoints[0]) if checkpoints else None,
         memory=max(peaks, key=lambda peak: peak.mib, default=None),
     )
-
-
-def read_fold_timing(folder: Path) -> FoldTiming:
-    """Timing of a fold from all its logs; a resumed training has several."""
-    epochs: dict[int, float] = {}
-    validation = None
-    epoch, trained = None, None
-    for log in training_logs(folder):
-        for line in log.read_text(errors="replace").splitlines():
-            if match := _EPOCH.match(line):
-                epoch = int(match[2])
-                epochs = {k: seconds for k, seconds in epochs.items() if k < epoch}
-                validation = None
-            elif (match := _EPOCH_TIME.match(line)) and epoch is not None:
-                epochs[epoch] = float(match[2])
-            elif match := _TRAINED.match(line):
-                trained = datetime.fromisoformat(match[1])
-            elif (match := _VALIDATED.match(line)) and trained is not None:
-                validation = (datetime.fromisoformat(match[1]) - trained).total_seconds()
-                trained = None
-        trained = None
-    return FoldTiming(epochs, validation)
 
 
 def count_parameters(checkpoint: Path) -> int | None:

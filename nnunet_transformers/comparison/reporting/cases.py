@@ -12,10 +12,11 @@ import pandas as pd
 from nnunet_transformers.common.words import joined
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.images import UnreadableImageError, read_volume
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Model
 from nnunet_transformers.comparison.reporting.blocks import Block, Paragraph, Picture, Section
 from nnunet_transformers.comparison.reporting.formatting import millilitres, number
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS, Overlay, overlay
 
 

@@ -12,19 +12,18 @@ import pandas as pd
 
 from nnunet_transformers.common.words import counted, joined, listed
 from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Model, read_splits
 from nnunet_transformers.comparison.nnunet.state import fold_state
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.provenance import configuration
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
-
-SCORE_COLUMNS = ("model", "set", "fold", "case", "subject", "site", "reference_ml", "metric", "value")
 
 
 def refuse_unusable(given: ReportInput) -> None:
     """Raise a ComparisonError for scores that cannot be reported."""
-    missing = [column for column in SCORE_COLUMNS if column not in given.scores]
+    missing = [column for column in COLUMNS if column not in given.scores]
     if missing:
         raise ComparisonError(
             f"the table of scores has no column {joined(missing)}",

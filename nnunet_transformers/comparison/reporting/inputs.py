@@ -12,8 +12,6 @@ from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.nnunet.results import Results
 from nnunet_transformers.comparison.statistics.options import Options
 
-CROSS_VALIDATION = "cross-validation"
-
 
 @dataclass(frozen=True)
 class TestSet:
@@ -37,7 +35,7 @@ class ReportInput:
     """Scores, where they come from, and what is asked of them.
 
     Attributes:
-        scores: columns model, set, fold, case, subject, site, reference_ml, metric, value; one row per value.
+        scores: one row per value, with the columns of `metrics.scores_table`.
         results: the dataset's results folder, for trainings, curves, predictions and provenance.
         names: what a model or ensemble of `results` (by identifier) is called in the scores.
         baseline: the model the others are compared with, as it is called in the scores.

@@ -9,8 +9,9 @@ import pandas as pd
 
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.checks import different_cases, without_doubled_cases
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.statistics.paired import comparisons
 from nnunet_transformers.comparison.statistics.ranks import Ranking, rank_models
 from nnunet_transformers.comparison.statistics.strata import stratum_comparisons, stratum_summaries

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.timing import Training, read_training
 from nnunet_transformers.comparison.reporting import checks, trainings
 from nnunet_transformers.comparison.reporting.answer import answer, leading_model
@@ -28,7 +29,7 @@ from nnunet_transformers.comparison.reporting.blocks import (
 )
 from nnunet_transformers.comparison.reporting.cases import examples
 from nnunet_transformers.comparison.reporting.drawing import save_pdf, svg
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers, compute
 from nnunet_transformers.comparison.reporting.outputs import csv_text, latex_table, markdown
 from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS

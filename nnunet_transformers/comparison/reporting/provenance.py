@@ -14,7 +14,7 @@ from typing import Any
 import nnunet_transformers
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.results import Model, Results, read_json
-from nnunet_transformers.comparison.nnunet.state import load_json
+from nnunet_transformers.comparison.nnunet.state import configuration_of, load_json
 from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 
@@ -63,15 +63,9 @@ def provenance(given: ReportInput, trainings: Mapping[str, Training]) -> list[tu
 def configuration(model: Model) -> dict[str, Any]:
     """The model's configuration in its plans, with what it inherits; empty without the plans."""
     plans = load_json(model.folder / "plans.json")
-    configurations = plans.get("configurations", {}) if isinstance(plans, dict) else {}
-    merged: dict[str, Any] = {}
-    name = model.configuration
-    seen: set[str] = set()
-    while name in configurations and name not in seen:
-        seen.add(name)
-        merged = {**configurations[name], **merged}
-        name = configurations[name].get("inherits_from", "")
-    return merged
+    if not isinstance(plans, dict) or "configurations" not in plans:
+        return {}
+    return configuration_of(plans, model.configuration) or {}
 
 
 def commands_to_reproduce(results: Results) -> list[str]:

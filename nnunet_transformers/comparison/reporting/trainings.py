@@ -8,15 +8,17 @@ from typing import Any
 import pandas as pd
 
 from nnunet_transformers.common.words import counted, duration, joined, listed
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Model
 from nnunet_transformers.comparison.nnunet.timing import Training
+from nnunet_transformers.comparison.nnunet.training_log import read_training_log
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.checks import count_subjects
 from nnunet_transformers.comparison.reporting.drawing import model_style
 from nnunet_transformers.comparison.reporting.formatting import millilitres
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
-from nnunet_transformers.comparison.reporting.learning_curves import mean_curve, read_learning_curve
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.learning_curves import mean_curve
 from nnunet_transformers.comparison.reporting.provenance import configuration
 
 
@@ -86,7 +88,7 @@ def learning_curves(given: ReportInput) -> tuple[Section, list[str]]:
     dice: list[charts.Curve] = []
     for name, model in _models(given):
         folders = _fold_folders(model)
-        read = {fold: read_learning_curve(folder) for fold, folder in folders.items()}
+        read = {fold: read_training_log(folder) for fold, folder in folders.items()}
         folds = {fold: curve for fold, curve in read.items() if curve.validation_loss}
         if not folds:
             notes.append(f"Learning curve of {name}: it has no training log.")

@@ -10,8 +10,9 @@ import pandas as pd
 
 from nnunet_transformers.common.words import joined
 from nnunet_transformers.comparison.metrics.definitions import METRICS, Metric
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.drawing import Style, model_style
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers
 
 
