@@ -22,7 +22,7 @@ class Training:
     """How a model was trained; None or empty where nnU-Net left no record.
 
     Attributes:
-        folds: the log of each fold that has finished an epoch in one.
+        logs: of each fold that was begun, without an epoch where it has no log.
         network: class name.
         epochs, iterations, batch_size: planned, of the first fold.
         machines: host, device and torch version, one entry per different setting.
@@ -30,7 +30,7 @@ class Training:
         memory: the highest peak of its folds, where `compare run` trained them.
     """
 
-    folds: dict[int, TrainingLog]
+    logs: dict[int, TrainingLog]
     network: str | None
     epochs: int | None
     iterations: int | None
@@ -38,6 +38,11 @@ class Training:
     machines: tuple[str, ...]
     parameters: int | None
     memory: PeakMemory | None = None
+
+    @property
+    def folds(self) -> dict[int, TrainingLog]:
+        """The logs in which an epoch was finished."""
+        return {fold: log for fold, log in self.logs.items() if log.seconds}
 
     @property
     def seconds_per_epoch(self) -> float | None:
@@ -67,7 +72,6 @@ def read_training(model: Model) -> Training:
         for path in sorted(model.folder.glob("fold_*"))
         if path.name.removeprefix("fold_").isdigit()
     }
-    folds = {fold: log for fold, path in folders.items() if (log := read_training_log(path)).seconds}
     debug = [read_json(file) for path in folders.values() if (file := path / "debug.json").is_file()]
     first = debug[0] if debug else {}
     machines = [
@@ -78,7 +82,7 @@ def read_training(model: Model) -> Training:
     peaks = [peak for path in folders.values() if (peak := read_peak_memory(path))]
     checkpoints = [file for path in folders.values() if (file := path / "checkpoint_final.pth").is_file()]
     return Training(
-        folds=folds,
+        logs={fold: read_training_log(path) for fold, path in folders.items()},
         network=first.get("network"),
         epochs=_integer(first.get("num_epochs")),
         iterations=_integer(first.get("num_iterations_per_epoch")),

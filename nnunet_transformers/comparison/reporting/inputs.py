@@ -10,6 +10,7 @@ import pandas as pd
 
 from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.nnunet.results import Results
+from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.statistics.options import Options
 
 
@@ -46,6 +47,7 @@ class ReportInput:
         remarks: sentences a reader has to know first.
         commands: how the results were made; default: nnU-Net's commands that would make them.
         title: of the page; default: the dataset's name.
+        trainings: by the identifier of the model; default: they are read from the results folder.
     """
 
     scores: pd.DataFrame
@@ -59,6 +61,7 @@ class ReportInput:
     remarks: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
     title: str = ""
+    trainings: Mapping[str, Training] = field(default_factory=dict)
     styles: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +73,6 @@ class ReportInput:
         """Names in the scores: the baseline, then the others in the order of the scores."""
         return list(self.styles)
 
-    def identifier(self, name: str) -> str | None:
-        """What the results folder calls a model of the scores."""
-        return next((identifier for identifier, other in self.names.items() if other == name), None)
+    def name_of(self, identifier: str) -> str:
+        """What a model or ensemble of the results folder is called in the report."""
+        return self.names.get(identifier, identifier)

@@ -14,7 +14,6 @@ from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
-from nnunet_transformers.comparison.nnunet.timing import Training, read_training
 from nnunet_transformers.comparison.reporting import checks, trainings
 from nnunet_transformers.comparison.reporting.answer import answer, leading_model
 from nnunet_transformers.comparison.reporting.blocks import (
@@ -27,13 +26,15 @@ from nnunet_transformers.comparison.reporting.blocks import (
     Section,
     Table,
 )
-from nnunet_transformers.comparison.reporting.cases import examples
+from nnunet_transformers.comparison.reporting.cases import DrawnExample, chosen_examples, examples_section
 from nnunet_transformers.comparison.reporting.drawing import save_pdf, svg
+from nnunet_transformers.comparison.reporting.evidence import Evidence, gather
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers, compute
 from nnunet_transformers.comparison.reporting.outputs import csv_text, latex_table, markdown
 from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS
-from nnunet_transformers.comparison.reporting.provenance import commands_to_reproduce, provenance
+from nnunet_transformers.comparison.reporting.pictures import draw
+from nnunet_transformers.comparison.reporting.provenance import commands_to_reproduce
 from nnunet_transformers.comparison.reporting.score_sections import rank_section, score_section
 from nnunet_transformers.comparison.reporting.stratum_sections import lesion_section, site_section
 from nnunet_transformers.comparison.reporting.views import SetView
@@ -70,14 +71,26 @@ def write_report(given: ReportInput, folder: Path) -> Path:
 
 
 def report_sections(given: ReportInput) -> list[Section]:
-    """The whole report, in the order it is read."""
-    numbers = compute(given)
-    read = {model.identifier: read_training(model) for model in given.results.models}
-    views = [SetView(given, numbers, name, _shown(given, numbers, name)) for name in numbers.sets]
-    curves, curve_notes = trainings.learning_curves(given)
-    runtime, runtime_notes = trainings.runtime(given, read)
-    pictures, picture_notes = examples(given, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])
-    notes = [*_score_notes(given, numbers), *curve_notes, *runtime_notes, *picture_notes]
+    """The whole report, in the order it is read: files first, then numbers, then what is said of them.
+
+    Raises:
+        ComparisonError: see `evidence.gather` and `numbers.compute`.
+    """
+    evidence = gather(given)
+    numbers = compute(evidence)
+    views = [SetView(evidence, numbers, name, _shown(evidence, numbers, name)) for name in numbers.sets]
+    examples = chosen_examples(evidence, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])
+    return sections(evidence, numbers, views, draw(evidence, examples))
+
+
+def sections(
+    evidence: Evidence, numbers: Numbers, views: Sequence[SetView], pictures: Sequence[DrawnExample]
+) -> list[Section]:
+    """The sections of what was read, computed and drawn."""
+    curves, curve_notes = trainings.learning_curves(evidence)
+    runtime, runtime_notes = trainings.runtime(evidence)
+    examples, picture_notes = examples_section(evidence, pictures, views[0].shown[:MOST_PREDICTIONS])
+    notes = [*_score_notes(evidence, numbers), *curve_notes, *runtime_notes, *picture_notes]
     of_sets = [
         section
         for view in views
@@ -88,17 +101,17 @@ def report_sections(given: ReportInput) -> list[Section]:
         Section(
             "Is any model better than the baseline?",
             "answer",
-            [*_remarks(given, numbers, read), *answer(given, numbers), *_caveat(numbers)],
+            [*_remarks(evidence, numbers), *answer(evidence, numbers), *_caveat(numbers)],
         ),
-        trainings.what_was_compared(given, numbers.scores, read),
+        trainings.what_was_compared(evidence, numbers.scores),
         *of_sets,
-        pictures,
+        examples,
         curves,
         runtime,
         Section("What is not shown, and why", "not-shown", [Bullets(notes)]),
         _definitions(numbers),
-        _methods(given, numbers),
-        _provenance(given, read),
+        _methods(evidence, numbers),
+        _provenance(evidence),
     ]
 
 
@@ -131,8 +144,8 @@ def _shown(given: ReportInput, numbers: Numbers, name: str) -> list[str]:
     return [model for model in dict.fromkeys([*first, *ordered]) if model in there][:4]
 
 
-def _remarks(given: ReportInput, numbers: Numbers, read: dict[str, Training]) -> list[Paragraph]:
-    named = {given.names.get(identifier, identifier): training for identifier, training in read.items()}
+def _remarks(given: Evidence, numbers: Numbers) -> list[Paragraph]:
+    named = {given.name_of(identifier): training for identifier, training in given.trainings.items()}
     short = {
         name: (training.epochs, training.iterations)
         for name, training in named.items()
@@ -154,14 +167,14 @@ def _caveat(numbers: Numbers) -> list[Paragraph]:
     return [Paragraph(f"How sure: {texts[0]}", "soft"), *(Paragraph(text, "soft") for text in texts[1:])]
 
 
-def _score_notes(given: ReportInput, numbers: Numbers) -> list[str]:
+def _score_notes(given: Evidence, numbers: Numbers) -> list[str]:
     notes = [
         *checks.missing_folds(given),
         *checks.models_without_scores(given),
         *checks.splits(given),
         *checks.differing_plans(given),
         *checks.recorded_dice(given),
-        *(f"{given.names[each.identifier]}: {note}" for each in given.results.models for note in each.notes),
+        *(f"{given.name_of(each.identifier)}: {note}" for each in given.results.models for note in each.notes),
         *given.results.notes,
         *numbers.notes,
         *checks.disagreeing_rows(numbers.scores),
@@ -202,8 +215,8 @@ def _methods(given: ReportInput, numbers: Numbers) -> Section:
     return Section("Methods", "methods", blocks)
 
 
-def _provenance(given: ReportInput, read: dict[str, Training]) -> Section:
-    rows = [list(entry) for entry in provenance(given, read)]
+def _provenance(given: Evidence) -> Section:
+    rows = [list(entry) for entry in given.facts]
     commands = list(given.commands) or commands_to_reproduce(given.results)
     blocks: list[Block] = [
         Table("Hashes are of the files' bytes.", ["fact", "value"], rows, name="provenance", numeric=False),
