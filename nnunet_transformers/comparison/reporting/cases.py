@@ -83,10 +83,9 @@ def chosen_examples(given: ReportInput, scores: pd.DataFrame, shown: Sequence[st
         here = tuple(model for model in shown if model in values)[:MOST_PREDICTIONS]
         if given.baseline not in values:
             continue
-        sign = -1 if metric.higher_is_better is False else 1
         rival = next((model for model in here if model != given.baseline), None)
         volumes = rows.drop_duplicates("case").set_index("case")["reference_ml"]
-        for case, what in example_cases(values * sign, given.baseline, rival).items():
+        for case, what in example_cases(values * metric.sign, given.baseline, rival).items():
             texts = [f"{model} {number(values.loc[case, model], metric.unit)}" for model in values]
             title = f"{joined(what)}: {case}"
             caption = (

@@ -14,7 +14,12 @@ from nnunet_transformers.comparison.reporting.checks import different_cases, wit
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.statistics.paired import comparisons
 from nnunet_transformers.comparison.statistics.ranks import Ranking, rank_models
-from nnunet_transformers.comparison.statistics.strata import stratum_comparisons, stratum_summaries
+from nnunet_transformers.comparison.statistics.strata import (
+    lesion_size_cuts,
+    stratum_comparisons,
+    stratum_summaries,
+    with_volumes,
+)
 from nnunet_transformers.comparison.statistics.summary import summaries
 
 
@@ -25,8 +30,10 @@ class Numbers:
     Attributes:
         scores: without cases that a model has twice; the baseline's rows first, as in all tables.
         summaries, comparisons: of every metric, see `statistics.summary` and `statistics.paired`.
-        stratum_summaries, stratum_comparisons: of the report's metric, see `statistics.strata`.
+        stratum_summaries, stratum_comparisons: of the report's metric, with the volumes of the quarters by lesion size,
+            see `statistics.strata`.
         rankings: per set, of the models that were scored on all of its cases.
+        unranked: per set without a ranking, why there is none.
         lacking: per (set, model), the cases of the set another model has a value of the report's metric for and this
             one has not.
         notes: what was left out and why.
@@ -38,6 +45,7 @@ class Numbers:
     stratum_summaries: pd.DataFrame
     stratum_comparisons: pd.DataFrame
     rankings: Mapping[str, Ranking]
+    unranked: Mapping[str, str]
     lacking: Mapping[tuple[str, str], list[str]]
     notes: tuple[str, ...]
 
@@ -73,25 +81,28 @@ def compute(given: ReportInput) -> Numbers:
     of_metric = scores[scores["metric"] == given.metric]
     lacking = different_cases(of_metric[of_metric["value"].notna()])
     not_scored = different_cases(scores)
-    rankings = {}
+    cuts = lesion_size_cuts(of_metric)
+    rankings: dict[str, Ranking] = {}
+    unranked: dict[str, str] = {}
     for name, rows in of_metric.groupby("set", sort=False):
         out = [model for where, model in not_scored if where == name]
         complete = rows[~rows["model"].isin(out)]
         if complete["model"].nunique() < 2:
-            notes.append(f"Ranking ({name}): fewer than two models were scored on all cases.")
+            unranked[str(name)] = "fewer than two models were scored on all cases."
         elif METRICS[given.metric].higher_is_better is None:
-            notes.append(f"Ranking ({name}): no direction of {given.metric} is better.")
+            unranked[str(name)] = f"no direction of {given.metric} is better."
         elif complete.pivot(index="case", columns="model", values="value").dropna().empty:
-            notes.append(f"Ranking ({name}): no case has a defined value of every model.")
+            unranked[str(name)] = "no case has a defined value of every model."
         else:
             rankings[str(name)] = rank_models(complete, given.options)
     return Numbers(
         scores,
         summaries(scores, given.options),
         comparisons(scores, given.baseline, given.options),
-        stratum_summaries(of_metric, given.options),
-        stratum_comparisons(of_metric, given.baseline, given.options),
+        with_volumes(stratum_summaries(of_metric, given.options), cuts),
+        with_volumes(stratum_comparisons(of_metric, given.baseline, given.options), cuts),
         rankings,
+        unranked,
         lacking,
-        tuple(notes),
+        (*notes, *(f"Ranking ({name}): {why}" for name, why in unranked.items())),
     )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import writing_to
@@ -19,6 +18,7 @@ from nnunet_transformers.comparison.reporting.answer import answer, leading_mode
 from nnunet_transformers.comparison.reporting.blocks import (
     Block,
     Bullets,
+    Cell,
     Chart,
     Code,
     Paragraph,
@@ -137,8 +137,9 @@ def _shown(given: ReportInput, numbers: Numbers, name: str) -> list[str]:
     """The baseline, the model the answer is about, and the best two others by their mean."""
     table = numbers.summaries
     rows = table[(table["set"] == name) & (table["metric"] == given.metric)]
-    sign = -1 if METRICS[given.metric].higher_is_better is False else 1
-    ordered = rows.assign(gain=rows["mean"] * sign).sort_values(["gain", "model"], ascending=[False, True])["model"]
+    ordered = rows.assign(gain=rows["mean"] * METRICS[given.metric].sign).sort_values(
+        ["gain", "model"], ascending=[False, True]
+    )["model"]
     first = [given.baseline, leading_model(given, numbers, name)]
     there = set(rows["model"])
     return [model for model in dict.fromkeys([*first, *ordered]) if model in there][:4]
@@ -241,6 +242,8 @@ def _data_uri(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
-def _unbroken(cell: str) -> Markup:
-    """A cell whose interval, in brackets, stays on one line."""
-    return Markup(re.sub(r"\[[^\]]*\]", r'<span class="whole">\g<0></span>', str(escape(cell))))
+def _unbroken(cell: Cell) -> str | Markup:
+    """A cell whose interval stays on one line."""
+    if isinstance(cell, str):
+        return cell
+    return Markup('{} <span class="whole">[{}]</span>{}').format(cell.value, cell.bounds, cell.note)

@@ -9,7 +9,7 @@ import numpy as np
 
 from nnunet_transformers.comparison.metrics.definitions import Metric
 from nnunet_transformers.comparison.reporting import charts
-from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
+from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value
 from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
@@ -111,12 +111,13 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
                     f"{group}{' ‡' if entry['few'] else ''}",
                     model,
                     str(entry["n"]),
-                    f"{number(entry['mean'], metric.unit)} "
-                    f"[{interval(entry['mean_low'], entry['mean_high'], metric.unit)}]",
+                    Estimate(
+                        number(entry["mean"], metric.unit), interval(entry["mean_low"], entry["mean_high"], metric.unit)
+                    ),
                     number(entry["median"], metric.unit),
                     _difference(gain, metric),
                     p_value(gain["p_holm"]) if gain else "",
-                    str(gain["verdict"]) if gain else "",
+                    gain["verdict"].text(gain["margin"]) if gain else "",
                 ]
             )
     head = [kind, "model", "n", f"mean {metric.label}", "median", "difference to the baseline", "p (Holm)", "verdict"]
@@ -125,18 +126,21 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
         "correction is over all models and groups of this table."
     )
     data = summaries.merge(
-        differences, on=["set", "metric", "by", "stratum", "model"], how="left", suffixes=("", "_difference")
+        differences.drop(columns=["low_ml", "high_ml"]),
+        on=["set", "metric", "by", "stratum", "model"],
+        how="left",
+        suffixes=("", "_difference"),
     )
     folded = kind != LESION_SIZE or len(rows) > 8
     blocks.append(Table(caption, head, rows, name=f"{name}{view.suffix}", numeric=False, folded=folded, data=data))
     return blocks
 
 
-def _difference(gain: dict | None, metric: Metric) -> str:
+def _difference(gain: dict | None, metric: Metric) -> Cell:
     if gain is None:
         return ""
     bounds = interval(gain["mean_low"], gain["mean_high"], metric.unit, signed=True)
-    return f"{number(gain['mean_difference'], metric.unit, signed=True)} [{bounds}]"
+    return Estimate(number(gain["mean_difference"], metric.unit, signed=True), bounds)
 
 
 def _intervals(entries: dict, groups: Sequence[str], model: str, value: str) -> list[charts.Interval]:

@@ -141,7 +141,7 @@ def comparisons(scores: pd.DataFrame, baseline: str, options: Options) -> pd.Dat
     Returns:
         Columns set, metric, model, baseline; only_model, only_baseline (cases scored by one of the two, left out);
         the fields of `PairedComparison`; p_holm and p_equivalence_holm, corrected over the models of one set and
-        metric; verdict and reason, see `verdict.RULES`.
+        metric; verdict (a `Verdict`) and reason, see `verdict.RULES`.
 
     Raises:
         ComparisonError: see `scores.checked`; or the baseline has no scores at all.
@@ -210,7 +210,8 @@ def _with_verdicts(frame: pd.DataFrame, family: list[str], options: Options) -> 
         )
         for row in frame.to_dict("records")
     ]
-    return frame.assign(verdict=[word for word, _ in verdicts], reason=[reason for _, reason in verdicts])
+    words = pd.Series([word for word, _ in verdicts], index=frame.index, dtype=object)
+    return frame.assign(verdict=words, reason=[reason for _, reason in verdicts])
 
 
 def _subject_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
