@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
+
+_LENGTH = re.compile(r"_(\d+)epochs?(?:_(\d+)iterations?)?(?=_|$)")
 
 
 class ModelId(NamedTuple):
@@ -14,6 +17,12 @@ class ModelId(NamedTuple):
 
     def __str__(self) -> str:
         return "__".join(self)
+
+    @property
+    def length(self) -> tuple[int | None, int | None]:
+        """Epochs and iterations per epoch as far as the trainer's name says: _5epochs, _5epochs_100iterations."""
+        said = _LENGTH.search(self.trainer)
+        return (int(said[1]), int(said[2]) if said[2] else None) if said else (None, None)
 
     @classmethod
     def parse(cls, name: str) -> ModelId | None:

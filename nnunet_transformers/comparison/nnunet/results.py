@@ -66,6 +66,11 @@ class Model:
         return self.id.trainer
 
     @property
+    def is_stock(self) -> bool:
+        """Whether the trainer is nnU-Net's U-Net, or a variant of it by name."""
+        return bool(re.fullmatch(r"nnUNetTrainer(_\w+)?", self.trainer))
+
+    @property
     def plans(self) -> str:
         return self.id.plans
 
@@ -111,10 +116,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Results:
-    """The results folder of one dataset, the stock U-Net (the baseline) first among the models.
+    """The results folder of one dataset.
 
-    `notes` are sentences a reader has to know about the ensembles and the selection; `not_validated` are identifiers
-    of models that no numbered fold of is validated.
+    Attributes:
+        models: the stock U-Net first.
+        notes: what a reader has to know about the ensembles and the selection, as sentences.
+        not_validated: identifiers of models that no numbered fold of is validated.
+        folds: those that were to be trained.
     """
 
     folder: Path
@@ -123,6 +131,7 @@ class Results:
     selection: Selection | None
     notes: tuple[str, ...] = ()
     not_validated: tuple[str, ...] = ()
+    folds: tuple[int, ...] = _FOLDS
 
     @property
     def dataset(self) -> str:
@@ -133,16 +142,17 @@ class Results:
         return int(self.dataset[len("Dataset") : len("Dataset") + 3])
 
     @property
-    def baseline(self) -> Model:
+    def first(self) -> Model:
         return self.models[0]
 
 
-def read_results(folder: Path, splits: Path | None = None) -> Results:
+def read_results(folder: Path, splits: Path | None = None, folds: Iterable[int] | None = None) -> Results:
     """Read a dataset's results folder.
 
     Args:
         folder: nnUNet_results/DatasetNNN_Name.
         splits: the dataset's splits_final.json, for the number of folds; five without it.
+        folds: those that were to be trained; default: all.
 
     Raises:
         ComparisonError: there is no scored model, or a file cannot be read.
@@ -154,7 +164,8 @@ def read_results(folder: Path, splits: Path | None = None) -> Results:
             "Give the folder DatasetNNN_Name inside nnUNet_results. Nothing was written.",
             "NO_RESULTS_FOLDER",
         )
-    expected = range(len(read_splits(splits))) if splits and splits.is_file() else _FOLDS
+    every = range(len(read_splits(splits))) if splits and splits.is_file() else _FOLDS
+    expected = tuple(every if folds is None else folds)
     candidates = sorted(path for path in folder.iterdir() if path.is_dir() and ModelId.parse(path.name))
     models = [model for path in candidates if (model := _read_model(path, expected))]
     if not models:
@@ -171,13 +182,12 @@ def read_results(folder: Path, splits: Path | None = None) -> Results:
     selection = _read_selection(folder)
     ensembles, notes = _without_outdated(models, ensembles, selection)
     without = sorted({path.name for path in candidates} - {model.identifier for model in models})
-    return Results(folder, tuple(models), tuple(ensembles), selection, tuple(notes), tuple(without))
+    return Results(folder, tuple(models), tuple(ensembles), selection, tuple(notes), tuple(without), expected)
 
 
 def _place(model: Model) -> tuple[bool, bool, str]:
     """The stock U-Net first, and of those at several configurations the one at full resolution."""
-    stock = re.fullmatch(r"nnUNetTrainer(_\w+)?", model.trainer)
-    return not stock, model.configuration != "3d_fullres", model.identifier
+    return not model.is_stock, model.configuration != "3d_fullres", model.identifier
 
 
 def read_scores(summary: Path, label_names: dict[str, str], fold: int | None = None) -> pd.DataFrame:
@@ -263,8 +273,9 @@ def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
     labels = read_label_names(folder / "dataset.json")
     notes = []
     per_fold = {
-        int(path.parts[-3].removeprefix("fold_")): read_scores(path, labels, int(path.parts[-3].removeprefix("fold_")))
-        for path in sorted(folder.glob("fold_[0-9]*/validation/summary.json"))
+        int(number): read_scores(path, labels, int(number))
+        for path in sorted(folder.glob("fold_*/validation/summary.json"))
+        if (number := path.parts[-3].removeprefix("fold_")).isdigit()
     }
     doubled = _cases_in_two_folds(per_fold)
     notes += [

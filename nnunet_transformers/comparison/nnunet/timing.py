@@ -10,9 +10,13 @@ from statistics import median
 import numpy as np
 import torch
 
+from nnunet_transformers.common.words import counted
 from nnunet_transformers.comparison.nnunet.peak_memory import PeakMemory, read_peak_memory
-from nnunet_transformers.comparison.nnunet.results import Model, read_json
+from nnunet_transformers.comparison.nnunet.results import Model
+from nnunet_transformers.comparison.nnunet.state import load_json
 from nnunet_transformers.comparison.nnunet.training_log import TrainingLog, read_training_log
+
+NNUNET_EPOCHS, NNUNET_ITERATIONS = 1000, 250
 
 _NUMPY_NUMBERS = [np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)), np.float32(0).__reduce__()[0]]
 
@@ -24,7 +28,9 @@ class Training:
     Attributes:
         logs: of each fold that was begun, without an epoch where it has no log.
         network: class name.
-        epochs, iterations, batch_size: planned, of the first fold.
+        epochs, iterations: planned, by debug.json of the first fold or by the trainer's name; without both, the epochs
+            that its log has.
+        batch_size: of the first fold.
         machines: host, device and torch version, one entry per different setting.
         parameters: floating-point numbers in the network.
         memory: the highest peak of its folds, where `compare run` trained them.
@@ -62,7 +68,20 @@ class Training:
     @property
     def is_short(self) -> bool:
         """Less than a tenth of the 1000 epochs of 250 iterations that nnU-Net trains for."""
-        return bool(self.epochs and self.iterations and self.epochs * self.iterations < 25_000)
+        return self.updates < NNUNET_EPOCHS * NNUNET_ITERATIONS / 10
+
+    @property
+    def updates(self) -> int:
+        """Epochs times iterations, nnU-Net's where they are not known."""
+        return (self.epochs or NNUNET_EPOCHS) * (self.iterations or NNUNET_ITERATIONS)
+
+    @property
+    def length(self) -> str:
+        """Epochs and iterations in words."""
+        if not self.epochs:
+            return "unknown"
+        iterations = f" of {counted(self.iterations, 'iteration')}" if self.iterations else ""
+        return f"{counted(self.epochs, 'epoch')}{iterations}"
 
 
 def read_training(model: Model) -> Training:
@@ -72,7 +91,7 @@ def read_training(model: Model) -> Training:
         for path in sorted(model.folder.glob("fold_*"))
         if path.name.removeprefix("fold_").isdigit()
     }
-    debug = [read_json(file) for path in folders.values() if (file := path / "debug.json").is_file()]
+    debug = [read for path in folders.values() if isinstance(read := load_json(path / "debug.json"), dict)]
     first = debug[0] if debug else {}
     machines = [
         f"{d.get('hostname', 'unknown host')}, {d.get('gpu_name') or d.get('device', 'unknown device')}, "
@@ -81,11 +100,14 @@ def read_training(model: Model) -> Training:
     ]
     peaks = [peak for path in folders.values() if (peak := read_peak_memory(path))]
     checkpoints = [file for path in folders.values() if (file := path / "checkpoint_final.pth").is_file()]
+    logs = {fold: read_training_log(path) for fold, path in folders.items()}
+    begun = max((log.epoch for log in logs.values() if log.epoch is not None), default=None)
+    named_epochs, named_iterations = model.id.length
     return Training(
-        logs={fold: read_training_log(path) for fold, path in folders.items()},
+        logs=logs,
         network=first.get("network"),
-        epochs=_integer(first.get("num_epochs")),
-        iterations=_integer(first.get("num_iterations_per_epoch")),
+        epochs=_integer(first.get("num_epochs")) or named_epochs or (None if begun is None else begun + 1),
+        iterations=_integer(first.get("num_iterations_per_epoch")) or named_iterations,
         batch_size=_integer(first.get("batch_size")),
         machines=tuple(dict.fromkeys(machines)),
         parameters=count_parameters(checkpoints[0]) if checkpoints else None,

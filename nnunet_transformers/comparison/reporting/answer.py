@@ -11,6 +11,7 @@ from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting.blocks import Block, Bullets, Paragraph
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, percent, with_unit
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.lesion_free import predictions_without_a_lesion
 from nnunet_transformers.comparison.reporting.numbers import Numbers
 from nnunet_transformers.comparison.statistics.pair_tests import smallest_p
 from nnunet_transformers.comparison.statistics.strata import LESION_SIZE, volume_range
@@ -54,6 +55,8 @@ def _about_set(given: ReportInput, numbers: Numbers, name: str) -> list[Block]:
     rows = _verdicts(given, numbers, name)
     if means["mean"].notna().sum() == 0:
         return [Paragraph(f"It cannot be told: {metric.label} is undefined on every case.", "answer")]
+    if name in numbers.lesion_free:
+        return [Paragraph(_without_a_lesion(given, numbers, name), "answer")]
     if given.metric == "dice" and means["mean"].max() < _FINDS_NOTHING:
         best = means.sort_values("mean").iloc[-1]
         text = (
@@ -79,6 +82,13 @@ def _about_set(given: ReportInput, numbers: Numbers, name: str) -> list[Block]:
         *(Paragraph(text) for text in (lesions, metrics) if text),
         *_all_models(given, numbers, name, rows),
     ]
+
+
+def _without_a_lesion(given: ReportInput, numbers: Numbers, name: str) -> str:
+    return (
+        f"It cannot be told which model segments lesions better: no reference of {name} holds a lesion. "
+        f"{predictions_without_a_lesion(given, numbers, name)}"
+    )
 
 
 def _headline(given: ReportInput, numbers: Numbers, name: str, rows: pd.DataFrame, leader: str) -> str:
@@ -199,6 +209,8 @@ def _all_models(given: ReportInput, numbers: Numbers, name: str, rows: pd.DataFr
 
 def _other_set(given: ReportInput, numbers: Numbers, name: str) -> str:
     metric = METRICS[given.metric]
+    if name in numbers.lesion_free:
+        return _without_a_lesion(given, numbers, name)
     rows = _verdicts(given, numbers, name)
     first = leading_model(given, numbers, numbers.sets[0])
     leader = first if first in set(rows["model"]) else leading_model(given, numbers, name)

@@ -85,6 +85,7 @@ def chosen_examples(given: ReportInput, scores: pd.DataFrame, shown: Sequence[st
             continue
         rival = next((model for model in here if model != given.baseline), None)
         volumes = rows.drop_duplicates("case").set_index("case")["reference_ml"]
+        values = values[volumes.reindex(values.index) != 0]  # pictures are of lesions
         for case, what in example_cases(values * metric.sign, given.baseline, rival).items():
             texts = [f"{model} {number(values.loc[case, model], metric.unit)}" for model in values]
             title = f"{joined(what)}: {case}"

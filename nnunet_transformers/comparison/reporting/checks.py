@@ -249,7 +249,7 @@ def _against_splits(folds: list[dict[str, list[str]]], given: ReportInput) -> li
         lacking = sorted(
             case
             for case, place in expected.items()
-            if case not in present | doubled and place not in model.missing_folds
+            if case not in present | doubled and place in given.results.folds and place not in model.missing_folds
         )
         parts = [f"{listed(elsewhere)} in another fold"] if elsewhere else []
         parts += [f"{listed(foreign)} in no fold of it"] if foreign else []
@@ -264,15 +264,20 @@ def _against_splits(folds: list[dict[str, list[str]]], given: ReportInput) -> li
     return notes
 
 
-def short_trainings(lengths: Mapping[str, tuple[int, int]]) -> list[str]:
+def short_trainings(lengths: Mapping[str, tuple[int, int | None]]) -> list[str]:
     """A remark about trainings of less than a tenth of nnU-Net's 1000 epochs of 250 iterations.
 
     Args:
-        lengths: epochs and iterations of each short training.
+        lengths: epochs of each short training, and iterations if they are known.
     """
     if not lengths:
         return []
-    texts = sorted({f"{epochs} epochs of {iterations} iterations" for epochs, iterations in lengths.values()})
+    texts = sorted(
+        {
+            counted(epochs, "epoch") + (f" of {counted(iterations, 'iteration')}" if iterations else "")
+            for epochs, iterations in lengths.values()
+        }
+    )
     return [
         f"{counted(len(lengths), 'model was', 'models were')} trained only briefly ({joined(texts)}; nnU-Net takes "
         "1000 epochs of 250): such scores show that the pipeline works, not which architecture is better."

@@ -45,6 +45,8 @@ class ReportInput:
         metric: the one the answer, the figures and the ranking are about.
         options: of the statistics, with the margins of equivalence.
         remarks: sentences a reader has to know first.
+        notes: sentences about what is not shown.
+        why_baseline: why this baseline was chosen, where nobody said it, as the end of a sentence.
         commands: how the results were made; default: nnU-Net's commands that would make them.
         title: of the page; default: the dataset's name.
         trainings: by the identifier of the model; default: they are read from the results folder.
@@ -59,6 +61,8 @@ class ReportInput:
     metric: str = "dice"
     options: Options = field(default_factory=Options)
     remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    why_baseline: str = ""
     commands: tuple[str, ...] = ()
     title: str = ""
     trainings: Mapping[str, Training] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from nnunet_transformers.comparison.statistics.strata import (
     with_volumes,
 )
 from nnunet_transformers.comparison.statistics.summary import summaries
+from nnunet_transformers.comparison.statistics.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Numbers:
             see `statistics.strata`.
         rankings: per set, of the models that were scored on all of its cases.
         unranked: per set without a ranking, why there is none.
+        lesion_free: sets none of whose references holds a lesion: nothing is told of how lesions are segmented.
         lacking: per (set, model), the cases of the set another model has a value of the report's metric for and this
             one has not.
         notes: what was left out and why.
@@ -46,6 +48,7 @@ class Numbers:
     stratum_comparisons: pd.DataFrame
     rankings: Mapping[str, Ranking]
     unranked: Mapping[str, str]
+    lesion_free: frozenset[str]
     lacking: Mapping[tuple[str, str], list[str]]
     notes: tuple[str, ...]
 
@@ -82,12 +85,17 @@ def compute(given: ReportInput) -> Numbers:
     lacking = different_cases(of_metric[of_metric["value"].notna()])
     not_scored = different_cases(scores)
     cuts = lesion_size_cuts(of_metric)
+    compared = comparisons(scores, given.baseline, given.options)
+    compared_strata = with_volumes(stratum_comparisons(of_metric, given.baseline, given.options), cuts)
+    lesion_free = _lesion_free(scores)
     rankings: dict[str, Ranking] = {}
     unranked: dict[str, str] = {}
     for name, rows in of_metric.groupby("set", sort=False):
         out = [model for where, model in not_scored if where == name]
         complete = rows[~rows["model"].isin(out)]
-        if complete["model"].nunique() < 2:
+        if name in lesion_free:
+            unranked[str(name)] = "no reference holds a lesion."
+        elif complete["model"].nunique() < 2:
             unranked[str(name)] = "fewer than two models were scored on all cases."
         elif METRICS[given.metric].higher_is_better is None:
             unranked[str(name)] = f"no direction of {given.metric} is better."
@@ -98,11 +106,28 @@ def compute(given: ReportInput) -> Numbers:
     return Numbers(
         scores,
         summaries(scores, given.options),
-        comparisons(scores, given.baseline, given.options),
+        _without_verdicts(compared, lesion_free),
         with_volumes(stratum_summaries(of_metric, given.options), cuts),
-        with_volumes(stratum_comparisons(of_metric, given.baseline, given.options), cuts),
+        _without_verdicts(compared_strata, lesion_free),
         rankings,
         unranked,
+        lesion_free,
         lacking,
         (*notes, *(f"Ranking ({name}): {why}" for name, why in unranked.items())),
     )
+
+
+def _lesion_free(scores: pd.DataFrame) -> frozenset[str]:
+    largest = scores.groupby("set", sort=False)["reference_ml"].max()
+    return frozenset(map(str, largest.index[largest == 0]))
+
+
+def _without_verdicts(compared: pd.DataFrame, lesion_free: frozenset[str]) -> pd.DataFrame:
+    """Nothing is decided on sets without a lesion: a model that predicts nothing would be the best of all."""
+    there = compared["set"].isin(lesion_free)
+    if not there.any():
+        return compared
+    decided = compared.copy()
+    decided.loc[there, "verdict"] = Verdict.UNDECIDED
+    decided.loc[there, "reason"] = "no reference holds a lesion"
+    return decided

@@ -150,7 +150,7 @@ def _remarks(given: Evidence, numbers: Numbers) -> list[Paragraph]:
     short = {
         name: (training.epochs, training.iterations)
         for name, training in named.items()
-        if training.is_short and training.epochs and training.iterations
+        if training.is_short and training.epochs
     }
     epochs = {name: training.epochs for name, training in named.items() if training.epochs}
     remarks = [
@@ -170,6 +170,7 @@ def _caveat(numbers: Numbers) -> list[Paragraph]:
 
 def _score_notes(given: Evidence, numbers: Numbers) -> list[str]:
     notes = [
+        *given.notes,
         *checks.missing_folds(given),
         *checks.models_without_scores(given),
         *checks.splits(given),

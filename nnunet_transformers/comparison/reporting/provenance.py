@@ -41,7 +41,7 @@ def provenance(
     entries += [
         (name, f"{_about(path)}SHA-256 {sha256(path)}")
         for name, path in {
-            "dataset.json": results.baseline.folder / "dataset.json",
+            "dataset.json": results.first.folder / "dataset.json",
             "dataset_fingerprint.json": _fingerprint(results, data),
             "splits_final.json": data.splits,
         }.items()
@@ -100,7 +100,7 @@ def sha256(path: Path) -> str:
 
 
 def _fingerprint(results: Results, data: DataFolders) -> Path:
-    copied = results.baseline.folder / "dataset_fingerprint.json"
+    copied = results.first.folder / "dataset_fingerprint.json"
     return copied if copied.is_file() or not data.preprocessed else data.preprocessed / copied.name
 
 

@@ -11,9 +11,10 @@ from nnunet_transformers.comparison.metrics.definitions import Metric
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value
+from nnunet_transformers.comparison.reporting.lesion_free import predictions_without_a_lesion
 from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
-from nnunet_transformers.comparison.statistics.strata import FOLD, LESION_SIZE, SITE, lesion_size_cuts
+from nnunet_transformers.comparison.statistics.strata import FOLD, LESION_SIZE, NO_LESION, SITE, lesion_size_cuts
 
 _MOST_WITH_POINTS = 3
 _CASES_PER_BIN = 10
@@ -49,6 +50,8 @@ def lesion_section(view: SetView) -> Section:
             f"{_CASES_PER_BIN} or more cases of neighbouring volume. Dotted: limits of the quarters."
         )
         blocks.append(Chart(f"by_volume{view.suffix}", drawing, caption))
+    if free := predictions_without_a_lesion(view.given, view.numbers, view.name):
+        blocks.append(Paragraph(free))
     blocks += _strata_blocks(view, LESION_SIZE, "by_lesion_size")
     return Section(f"By lesion size: {view.name}", f"lesions{view.suffix}", blocks)
 
@@ -87,17 +90,18 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
     gains = differences.set_index(["stratum", "model"]).to_dict("index")
     blocks: list[Block] = []
     counts = {group: max(means[key]["n"] for key in means if key[0] == group) for group in groups}
-    labels = [f"{group} (n = {counts[group]})" for group in groups]
+    drawn = [group for group in groups if group != NO_LESION]  # its values are 0 or 1 and would stretch the axis
+    labels = [f"{group} (n = {counts[group]})" for group in drawn]
     shown = [model for model in view.shown if any((group, model) in means for group in groups)]
-    if kind != FOLD:
-        absolute = {model: (view.style(model), _intervals(means, groups, model, "mean")) for model in shown}
+    if kind != FOLD and drawn:
+        absolute = {model: (view.style(model), _intervals(means, drawn, model, "mean")) for model in shown}
         drawing = charts.strata(labels, absolute, quantity=f"mean {axis_title(metric)}", zero=False)
         blocks.append(
             Chart(f"{name}{view.suffix}", drawing, f"Mean {metric.label} by {kind}, with intervals.{drawn_of(view)}")
         )
     others = [model for model in shown if model != view.given.baseline]
-    if others and gains and kind == LESION_SIZE:
-        relative = {model: (view.style(model), _intervals(gains, groups, model, "mean_difference")) for model in others}
+    if others and gains and drawn and kind == LESION_SIZE:
+        relative = {model: (view.style(model), _intervals(gains, drawn, model, "mean_difference")) for model in others}
         quantity = f"mean difference in {axis_title(metric)}, model minus baseline"
         drawing = charts.strata(labels, relative, quantity=quantity, zero=True)
         caption = f"Differences to the baseline by {kind}, with intervals.{drawn_of(view)}"

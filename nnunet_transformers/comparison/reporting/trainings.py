@@ -29,22 +29,20 @@ def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
                 "intervals are too narrow. A cases.tsv in the raw dataset (columns case, subject, site) would tell."
             )
         )
-    head = ["", "network", "parameters", "plans, configuration", "patch, spacing", "training", "folds"]
+    head = ["", "trainer", "network", "parameters", "plans, configuration", "patch, spacing", "training", "folds"]
     rows = []
     for name, model in _models(given):
         training, plan = given.trainings[model.identifier], given.configurations[model.identifier]
-        epochs = (
-            f"{training.epochs} epochs of {training.iterations or '?'} iterations" if training.epochs else "unknown"
-        )
         folds = sorted({int(fold) for fold in model.scores["fold"].dropna()})
         rows.append(
             [
                 f"{name} (baseline)" if name == given.baseline else name,
+                model.trainer,
                 training.network or "unknown",
                 f"{training.parameters:,}" if training.parameters else "unknown",
                 f"{model.plans}, {model.configuration}",
                 f"{_sizes(plan.get('patch_size'))} voxels, {_sizes(plan.get('spacing'))} mm",
-                f"{epochs}, batch {training.batch_size or plan.get('batch_size', 'unknown')}",
+                f"{training.length}, batch {training.batch_size or plan.get('batch_size', 'unknown')}",
                 _folds(folds, model.missing_folds),
             ]
         )
@@ -52,6 +50,10 @@ def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
         "The models. Where plans and configuration agree, so do preprocessing and, for nnU-Net's trainers and ours, "
         "augmentation; network, optimiser and schedule are each trainer's own."
     )
+    if given.why_baseline:
+        paragraphs.append(
+            Paragraph(f"Baseline: {given.baseline}; {given.why_baseline}. Another is named with --baseline.")
+        )
     blocks: list[Block] = [
         *paragraphs,
         Table(caption, head, rows, name="models", numeric=False),
