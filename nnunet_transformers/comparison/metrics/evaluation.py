@@ -194,6 +194,7 @@ def _measured(
 
 def _outcomes(pairs: Sequence[Pair], jobs: int, labels: Labels) -> Iterator[tuple[Pair, Values | UnusableMasksError]]:
     measure = partial(_measure, labels=labels)
+    pairs = sorted(pairs, key=lambda pair: pair.reference)  # one that several models share is read once in a row
     if min(jobs, len(pairs)) <= 1:
         yield from ((pair, measure(pair)) for pair in pairs)
         return

@@ -74,6 +74,7 @@ def differences(view: SetView) -> Table | None:
 def every_case(view: SetView) -> Table:
     values = view.values
     volumes = view.volumes
+    without = [set(view.numbers.lacking.get((view.name, model), ())) for model in view.models]
     order = sorted(values.index, key=lambda case: (math.isnan(volumes[case]), volumes[case], case))
     rows = [
         [
@@ -82,14 +83,10 @@ def every_case(view: SetView) -> Table:
             *("not scored" if not scored else number(value, view.metric.unit) for value, scored in cells),
         ]
         for case in order
-        for cells in [zip(values.loc[case], _scored(view, case, values), strict=True)]
+        for cells in [zip(values.loc[case], (case not in lacking for lacking in without), strict=True)]
     ]
     rows_of_set = view.of(view.numbers.scores)
     return Table(
         f"Every case by {view.metric.label}, smallest lesion first. All metrics: tables/cases{view.suffix}.csv.",
         ["case", "reference (ml)", *view.models], rows, name=f"cases{view.suffix}", folded=True, data=rows_of_set,
     )  # fmt: skip
-
-
-def _scored(view: SetView, case: str, values: pd.DataFrame) -> list[bool]:
-    return [case not in view.numbers.lacking.get((view.name, model), ()) for model in view.models]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -12,6 +13,7 @@ from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.checks import different_cases, without_doubled_cases
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.kept_tables import Tables, kept_or_computed, stamp_of
 from nnunet_transformers.comparison.statistics.paired import comparisons
 from nnunet_transformers.comparison.statistics.ranks import Ranking, rank_models
 from nnunet_transformers.comparison.statistics.strata import (
@@ -61,8 +63,11 @@ class Numbers:
         return self.scores[self.scores["metric"] == metric]
 
 
-def compute(given: ReportInput) -> Numbers:
+def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
     """Compute all numbers.
+
+    Args:
+        kept: a file that keeps the tables for the next report of the same scores, see `kept_tables`.
 
     Raises:
         ComparisonError: see `statistics`; a case with two different reference volumes, for example.
@@ -85,8 +90,8 @@ def compute(given: ReportInput) -> Numbers:
     lacking = different_cases(of_metric[of_metric["value"].notna()])
     not_scored = different_cases(scores)
     cuts = lesion_size_cuts(of_metric)
-    compared = comparisons(scores, given.baseline, given.options)
-    compared_strata = with_volumes(stratum_comparisons(of_metric, given.baseline, given.options), cuts)
+    stamp = stamp_of(scores, given.baseline, given.metric, given.options)
+    tables = kept_or_computed(kept, stamp, lambda: _tables(scores, of_metric, given))
     lesion_free = _lesion_free(scores)
     rankings: dict[str, Ranking] = {}
     unranked: dict[str, str] = {}
@@ -105,16 +110,25 @@ def compute(given: ReportInput) -> Numbers:
             rankings[str(name)] = rank_models(complete, given.options)
     return Numbers(
         scores,
-        summaries(scores, given.options),
-        _without_verdicts(compared, lesion_free),
-        with_volumes(stratum_summaries(of_metric, given.options), cuts),
-        _without_verdicts(compared_strata, lesion_free),
+        tables["summaries"],
+        _without_verdicts(tables["comparisons"], lesion_free),
+        with_volumes(tables["stratum_summaries"], cuts),
+        _without_verdicts(with_volumes(tables["stratum_comparisons"], cuts), lesion_free),
         rankings,
         unranked,
         lesion_free,
         lacking,
         (*notes, *(f"Ranking ({name}): {why}" for name, why in unranked.items())),
     )
+
+
+def _tables(scores: pd.DataFrame, of_metric: pd.DataFrame, given: ReportInput) -> Tables:
+    return {
+        "summaries": summaries(scores, given.options),
+        "comparisons": comparisons(scores, given.baseline, given.options),
+        "stratum_summaries": stratum_summaries(of_metric, given.options),
+        "stratum_comparisons": stratum_comparisons(of_metric, given.baseline, given.options),
+    }
 
 
 def _lesion_free(scores: pd.DataFrame) -> frozenset[str]:

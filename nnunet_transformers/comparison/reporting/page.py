@@ -13,7 +13,7 @@ from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
-from nnunet_transformers.comparison.reporting import checks, trainings
+from nnunet_transformers.comparison.reporting import checks, kept_tables, trainings
 from nnunet_transformers.comparison.reporting.answer import answer, leading_model
 from nnunet_transformers.comparison.reporting.blocks import (
     Block,
@@ -58,7 +58,7 @@ def write_report(given: ReportInput, folder: Path) -> Path:
     """
     checks.refuse_unusable(given)
     title = given.title or f"{given.results.dataset}: comparison of {_models(given)}"
-    sections = report_sections(given)
+    sections = report_sections(given, folder / kept_tables.FILE)
     html = page(title, sections)
     blocks = [block for section in sections for block in section.blocks]
     with writing_to(folder):
@@ -70,14 +70,17 @@ def write_report(given: ReportInput, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def report_sections(given: ReportInput) -> list[Section]:
+def report_sections(given: ReportInput, kept: Path | None = None) -> list[Section]:
     """The whole report, in the order it is read: files first, then numbers, then what is said of them.
+
+    Args:
+        kept: see `numbers.compute`.
 
     Raises:
         ComparisonError: see `evidence.gather` and `numbers.compute`.
     """
     evidence = gather(given)
-    numbers = compute(evidence)
+    numbers = compute(evidence, kept)
     views = [SetView(evidence, numbers, name, _shown(evidence, numbers, name)) for name in numbers.sets]
     examples = chosen_examples(evidence, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])
     return sections(evidence, numbers, views, draw(evidence, examples))

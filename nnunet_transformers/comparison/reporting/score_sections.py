@@ -13,12 +13,13 @@ from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, p_value
 from nnunet_transformers.comparison.reporting.full_tables import all_metrics, differences, every_case
-from nnunet_transformers.comparison.reporting.views import SetView, axis_title, heading, records
+from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of, heading, records
 from nnunet_transformers.comparison.statistics.ranks import Ranking
 from nnunet_transformers.comparison.statistics.verdict import Verdict
 
 # What the main table shows of all metrics; the others are in the table of all metrics.
 _MAIN_METRICS = ("nsd_1mm", "hd95_mm", "absolute_volume_difference_ml", "lesion_f1_atlas", "lesion_f1_isles")
+_MOST_PANELS = 7
 _MARKS = {Verdict.BETTER: " ▲", Verdict.WORSE: " ▼", Verdict.EQUIVALENT: " ≈", Verdict.DIFFERENT: " ≠"}
 
 
@@ -163,7 +164,7 @@ def _scatter(view: SetView) -> list[Block]:
     if baseline not in values:
         return []
     panels = []
-    for model in values.columns.drop(baseline):
+    for model in values.columns.drop(baseline) if len(values.columns) <= _MOST_PANELS else view.shown[1:]:
         both = values[[baseline, model]].dropna()
         hints = [
             f"{case}: {baseline} {number(a, unit)}, {model} {number(b, unit)}"
@@ -179,7 +180,7 @@ def _scatter(view: SetView) -> list[Block]:
     caption = (
         f"{view.metric.label} of each case: the model against the baseline. The model is {what} on "
         f"cases {'above' if what == 'higher' else side} the dashed line. Rest the pointer on a point for "
-        "the name of its case."
+        f"the name of its case.{drawn_of(view) if len(values.columns) > _MOST_PANELS else ''}"
     )
     drawing = charts.scatter(panels, baseline=baseline, quantity=axis_title(view.metric))
     return [Chart(f"scatter{view.suffix}", drawing, caption)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -48,19 +49,19 @@ class SetView:
     def lacks(self, model: str) -> bool:
         return (self.name, model) in self.numbers.lacking
 
-    @property
+    @cached_property
     def models(self) -> list[str]:
         """With a score of the metric, the baseline first."""
         there = set(self.of(self.numbers.of_metric(self.given.metric))["model"])
         return [model for model in self.given.models if model in there]
 
-    @property
+    @cached_property
     def values(self) -> pd.DataFrame:
         """The metric by case (rows) and model, the baseline first."""
         rows = self.of(self.numbers.of_metric(self.given.metric))
         return rows.pivot(index="case", columns="model", values="value")[self.models]
 
-    @property
+    @cached_property
     def volumes(self) -> pd.Series:
         """Lesion volume in ml by case."""
         rows = self.of(self.numbers.of_metric(self.given.metric))

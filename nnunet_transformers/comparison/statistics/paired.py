@@ -16,6 +16,7 @@ from nnunet_transformers.comparison.statistics.bootstrap import (
     bootstrap_quantiles,
     interval,
     resample_counts,
+    resample_weights,
     tail_probability,
 )
 from nnunet_transformers.comparison.statistics.options import Options
@@ -100,9 +101,9 @@ def compare_pairs(
     mean_interval = median_interval = (math.nan, math.nan)
     per_subject = np.round(_subject_means(differences, codes), DECIMALS)
     if n:
-        counts = resample_counts(n_subjects, options.resamples, options.seed)
         mean, median = float(differences.mean()), float(np.median(differences))
-        means = bootstrap_means(differences, codes, counts)
+        counts = resample_counts(n_subjects, options.resamples, options.seed)
+        means = bootstrap_means(differences, codes, resample_weights(n_subjects, options.resamples, options.seed))
         (medians,) = bootstrap_quantiles(differences, codes, counts, (0.5,))
         mean_interval = interval(means, n_subjects, options.confidence)
         median_interval = interval(medians, n_subjects, options.confidence)
