@@ -19,6 +19,7 @@ from nnunet_transformers.comparison.metrics.pairs import People, test_set_pairs,
 from nnunet_transformers.comparison.metrics.scoring import corrected_labels, only_recorded, recorded_dice, scores_of
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.baseline import choose_baseline
+from nnunet_transformers.comparison.nnunet.model_id import ensemble_name
 from nnunet_transformers.comparison.nnunet.names import common_ending, ensemble_label, short_names
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Results, read_results
 from nnunet_transformers.comparison.nnunet.results import Model as TrainedModel
@@ -27,7 +28,7 @@ from nnunet_transformers.comparison.nnunet.timing import read_training
 from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
 from nnunet_transformers.comparison.reporting.page import write_report
 from nnunet_transformers.comparison.running.step import Step
-from nnunet_transformers.comparison.running.steps import ensemble_name, predictions_folder, steps
+from nnunet_transformers.comparison.running.steps import predictions_folder, steps
 from nnunet_transformers.comparison.statistics.options import Options
 
 SCORES = "metrics.csv"
@@ -229,7 +230,10 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
     for test in dataset.test_sets:
         folder = predictions_folder(experiment, folders, dataset.id, test.name)
         of_folder = {model.identifier: model.name for model in models}
-        of_folder |= {ensemble_name(each.members, experiment.folds): each.name for each in listed}
+        of_folder |= {
+            ensemble_name((member.identifier for member in each.members), experiment.folds): each.name
+            for each in listed
+        }
         of_folder["selected"] = "selected by nnU-Net"
         predictions = {name: path for key, name in of_folder.items() if (path := folder / key).is_dir()}
         test_sets.append(TestSet(test.name, predictions, test.references))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.nnunet.model_id import ModelId
 
 FULLRES, LOWRES, CASCADE = "3d_fullres", "3d_lowres", "3d_cascade_fullres"  # names of nnU-Net's planner
 FOLDER_VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed", "results": "nnUNet_results"}
@@ -54,7 +55,7 @@ class Model:
     @property
     def identifier(self) -> str:
         """The name of its folder."""
-        return f"{self.trainer}__{self.plans}__{self.configuration}"
+        return str(ModelId(self.trainer, self.plans, self.configuration))
 
     def goes_on_from(self, other: Model) -> bool:
         """Whether this is a cascade, and the other model its first stage."""

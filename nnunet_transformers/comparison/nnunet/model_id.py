@@ -1,8 +1,9 @@
-"""How nnU-Net names the folder of a trained model: trainer__plans__configuration."""
+"""How nnU-Net names the folders of a trained model, trainer__plans__configuration, and of an ensemble of two."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _LENGTH = re.compile(r"_(\d+)epochs?(?:_(\d+)iterations?)?(?=_|$)")
@@ -29,3 +30,8 @@ class ModelId(NamedTuple):
         """The model a folder's name stands for; None for the name of something else."""
         parts = name.split("__")
         return cls(*parts) if len(parts) == 3 else None
+
+
+def ensemble_name(models: Iterable[object], folds: Iterable[int]) -> str:
+    """nnU-Net's name for an ensemble of two models, and the same for more."""
+    return "___".join(["ensemble", *map(str, models), "_".join(map(str, folds))])
