@@ -43,6 +43,14 @@ def test_the_installed_package_is_the_wheels(python):
     assert str(python.parents[1]) in found.stdout, found.stderr
 
 
+def test_type_checkers_use_the_types_of_both_packages(python):
+    code = (
+        "from importlib.resources import files\n"
+        "print([(files(name) / 'py.typed').is_file() for name in ('nnunet_transformers', 'dataset_conversion')])"
+    )
+    assert run(python, "-c", code).stdout.strip() == "[True, True]"
+
+
 def test_nnunets_command_finds_the_trainer(python):
     code = "from nnunetv2.run.run_training import run_training_entry; run_training_entry()"
     arguments = ["999", "3d_fullres", "0", "-device", "cpu", "-tr"]
