@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import nnunet_transformers
 from dataset_conversion.commands import COMMANDS
 from nnunet_transformers.common.command_line import main
 
@@ -14,6 +13,5 @@ if __name__ == "__main__":
             COMMANDS,
             prog="python -m dataset_conversion",
             description="From a data folder to nnU-Net raw; the same commands as those of nnunet-transformers.",
-            version=nnunet_transformers.__version__,
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,14 +38,14 @@ def _known_issues() -> str:
 
 
 @dataclass(frozen=True)
-class Source:
+class Source(ABC):
     """A data folder whose layout has yet to be said."""
 
     source: Annotated[Path, Argument("SRC", "the data folder; it is only read")]
 
+    @abstractmethod
     def layout(self, table: Path | None = None) -> Layout:
         """How the data lie in the folder; `table` lists the cases instead of the file names."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,8 @@ class Bids(Source):
         for pair in self.entity:
             key, dash, value = pair.partition("-")
             if not (key and dash):
-                raise stop(
-                    "BAD_OPTION", f"--entity {pair}: not of the form key-value", "For example: --entity space-orig"
-                )
+                problem = f"--entity {pair}: not of the form key-value"
+                raise stop("BAD_OPTION", problem, "For example: --entity space-orig")
             found[key] = value
         return found
 
@@ -181,8 +181,8 @@ def _show(result: Conversion) -> int:
 
 
 def _scan(arguments: Source) -> int:
-    from dataset_conversion.case_table import to_tsv
     from dataset_conversion.convert import scan
+    from dataset_conversion.tables.case_table import to_tsv
 
     found = scan(arguments.source, arguments.layout())
     for finding in found.findings:

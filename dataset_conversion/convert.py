@@ -10,15 +10,15 @@ from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
-from dataset_conversion.case_table import Case
-from dataset_conversion.checks import reference_image
+from dataset_conversion.checks.case import reference_image
+from dataset_conversion.dataset.target import name_problems, new_dataset, raw_folder_or_environment
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion, Job, no_training_case, run
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
 from dataset_conversion.options import ALLOWABLE, ConvertOptions, Target
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
 from dataset_conversion.selection import Selection, select, without_missing
-from dataset_conversion.target import name_problems, new_dataset, raw_folder_or_environment
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.command_line import wrong_choices
 from nnunet_transformers.common.problems import Finding
 

@@ -13,22 +13,24 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from dataset_conversion import case_table, records, report
-from dataset_conversion.across import across_cases
-from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase, check_case
+from dataset_conversion.checks.across import across_cases
+from dataset_conversion.checks.case import CheckedCase, check_case
+from dataset_conversion.dataset import records, report
+from dataset_conversion.dataset.records import Record, Records
+from dataset_conversion.dataset.target import refuse_taken, stale_preprocessing
+from dataset_conversion.dataset.writing import destinations, referenced, write_case
 from dataset_conversion.errors import ConversionError
-from dataset_conversion.fold_lists import read_fold_list
+from dataset_conversion.folds.fold_lists import read_fold_list
+from dataset_conversion.folds.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
 from dataset_conversion.layouts import Layout
 from dataset_conversion.options import ConvertOptions, Link
 from dataset_conversion.qc import coarse, montage, occupancy
-from dataset_conversion.records import Record, Records
 from dataset_conversion.selection import Exclusion
-from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
-from dataset_conversion.target import refuse_taken, stale_preprocessing
-from dataset_conversion.writing import destinations, referenced, write_case
+from dataset_conversion.tables import case_table
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.staging import new_folders, partial_folder
+from nnunet_transformers.common.words import joined
 
 _NOT_KEPT = "told when the data were converted, not kept here: it may quote names of source files"
 
@@ -38,7 +40,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` did, or with ``dry_run`` would do."""
+    """What `convert` did, or with `dry_run` would do.
+
+    Attributes:
+        incomplete: the dataset of the cases that lack a channel, where one was asked for.
+    """
 
     folder: Path
     written: bool
@@ -49,7 +55,6 @@ class Conversion:
     unchanged_files: int
     rewritten_files: int
     incomplete: Conversion | None = None
-    """The dataset of the cases that lack a channel, where one was asked for."""
 
     @property
     def n_training(self) -> int:
@@ -327,14 +332,14 @@ def run(jobs: Sequence[Job], *, dry_run: bool = False) -> list[Conversion]:
         with new_folders(targets, resume=True, check=refuse_taken) as stagings:
             return _run(jobs, stagings)
     except OSError as error:
-        problem = f"cannot write {_listed(targets)}: {error.strerror or error}"
+        problem = f"cannot write {joined([str(target) for target in targets])}: {error.strerror or error}"
         remedy = "Check the folder's permissions and the free space."
         if error.errno == errno.EXDEV:
             remedy = "The source is on another file system: use --link auto or symlink."
         finding = Finding("CANNOT_WRITE", problem, remedy)
         raise ConversionError([finding], "Nothing was left there.") from None
     except KeyboardInterrupt:
-        partial = _listed(map(partial_folder, targets))
+        partial = joined([str(partial_folder(target)) for target in targets])
         print(f"The same command goes on from here; to give up, delete {partial}", file=sys.stderr)
         raise
 
@@ -343,10 +348,6 @@ def _run(jobs: Sequence[Job], stagings: Sequence[Path | None]) -> list[Conversio
     # Records are gone once a dataset is finished, so all are processed before, for an interrupted run to go on.
     done = [job.process(staging) for job, staging in zip(jobs, stagings, strict=True)]
     return [job.finish(staging, own) for job, staging, own in zip(jobs, stagings, done, strict=True)]
-
-
-def _listed(paths: Iterable[Path]) -> str:
-    return " and ".join(map(str, paths))
 
 
 def _complete(staging: Path, kept: Sequence[CheckedCase], texts: Mapping[str, str]) -> None:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion import case_table
-from dataset_conversion.across import image_digests
-from dataset_conversion.case_table import Case
+from dataset_conversion.checks.across import image_digests
 from dataset_conversion.convert import convert
+from dataset_conversion.dataset.target import raw_folder_or_environment
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import Layout, Scan
 from dataset_conversion.options import ConvertOptions, Policy, Target
 from dataset_conversion.overlap import overlap_findings, overlaps, resolve
-from dataset_conversion.target import raw_folder_or_environment
+from dataset_conversion.tables import case_table
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 

@@ -1,7 +1,7 @@
 """The same people in two datasets that are to be merged: find them, and decide whose cases stay.
 
 The releases of ATLAS contain one another: R2.0's training cases are in R2.1, and scans of v1.x were used again in R2.0
-under new names, which its metadata sheet gives (columns ``ATLAS 1.2 Subject ID`` and ``INDI Subject ID``).
+under new names, which its metadata sheet gives (columns `ATLAS 1.2 Subject ID` and `INDI Subject ID`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple, get_args
 
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.folds.splits import connected
 from dataset_conversion.options import Policy
-from dataset_conversion.splits import connected
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 ID_COLUMNS = ("atlas_1_2_subject_id", "indi_subject_id")
@@ -47,14 +47,17 @@ class Overlap:
 
 
 class Resolution(NamedTuple):
-    """What is left of two datasets."""
+    """What is left of two datasets.
+
+    Attributes:
+        cases: of the first dataset, then of the second. Where both had a case of one name, the second's ends in `_2`.
+        exclusions: (case, reason) for those left out.
+        groups: name of each case that is left → what must not be separated in the folds.
+    """
 
     cases: tuple[Case, ...]
-    """Of the first dataset, then of the second. Where both had a case of one name, the second's ends in ``_2``."""
     exclusions: tuple[tuple[Case, str], ...]
-    """(case, reason) for those left out."""
     groups: Mapping[str, str]
-    """Name of each case that is left → what must not be separated in the folds."""
 
 
 def overlaps(
@@ -66,7 +69,7 @@ def overlaps(
     """Find the people who are in both datasets.
 
     They have the same subject identifier in both, or one in an `ID_COLUMNS` of the other (or both the same one there),
-    or a scan with equal voxels. ``sub-``, capitals and leading zeros make no difference to an identifier.
+    or a scan with equal voxels. `sub-`, capitals and leading zeros make no difference to an identifier.
 
     Args:
         first: cases of one dataset.
@@ -164,7 +167,7 @@ def resolve(first: Sequence[Case], second: Sequence[Case], found: Sequence[Overl
 
 
 class _Trait(NamedTuple):
-    """Something that two cases of one person share; ``said`` is how one of them has it."""
+    """Something that two cases of one person share; `said` is how one of them has it."""
 
     subject: str
     key: str
@@ -187,9 +190,9 @@ def _digests(cases: Sequence[Case], digests: Mapping[str, Collection[str]]) -> I
 
 
 def _plain_id(name: str) -> str:
-    """An identifier without what is written differently in different places: ``031768``, ``31768.0``, ``sub-031768``.
+    """An identifier without what is written differently in different places: `031768`, `31768.0`, `sub-031768`.
 
-    A time-point at the end (``c0003s0002t01``) belongs to the scan and not to the person.
+    A time-point at the end (`c0003s0002t01`) belongs to the scan and not to the person.
     """
     plain = unicodedata.normalize("NFC", name.strip()).casefold().removeprefix("sub-")
     plain = re.sub(r"^(\d+)\.0+$", r"\1", plain)

@@ -15,26 +15,19 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import stat
-import sys
-import tempfile
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from dataset_conversion.case_table import Case, case_name
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.tables.case_table import Case, case_name
+from nnunet_transformers.common.files import write_secret
+from nnunet_transformers.common.locks import exclusive
 from nnunet_transformers.common.problems import Finding
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 _FORMAT = "nnunet-transformers pseudonyms 1"
 _SECRET_BYTES = 32
@@ -62,9 +55,14 @@ _KEPT = tuple(
 
 @dataclass
 class _Person:
+    """The new names of a subject.
+
+    Attributes:
+        sessions: old name of a session → its number.
+    """
+
     pseudonym: str
     sessions: dict[str, str] = field(default_factory=dict)
-    """Old name of a session → its number."""
 
 
 class Pseudonyms:
@@ -100,17 +98,18 @@ class Pseudonyms:
             with _usable(path):
                 path.parent.stat()  # a missing folder is an error without a lock too
                 if save:
-                    lock.enter_context(_locked(path))
+                    # On a file of its own, which stays: the key file is replaced when it is saved.
+                    lock.enter_context(exclusive(path.with_name(f".{path.name}.lock")))
                 before = path.read_bytes() if path.exists() else None
             pseudonyms = cls(secrets.token_bytes(_SECRET_BYTES), {}, {}) if before is None else cls._parse(path, before)
             yield pseudonyms
             after = pseudonyms._content()
             if save and after != before:
                 with _usable(path):
-                    _save(path, after)
+                    write_secret(path, after)
 
     def subject(self, name: str) -> str:
-        """``sub-`` and eight or more of a-z and 2-7, for a name with or without ``sub-``."""
+        """`sub-` and eight or more of a-z and 2-7, for a name with or without `sub-`."""
         name = _plain(name)
         if name not in self._people:
             full = self._keyed("subject", name)
@@ -133,7 +132,7 @@ class Pseudonyms:
         return {name: sessions[name] if name else "" for name in names}
 
     def sites(self, names: Iterable[str]) -> dict[str, str]:
-        """``site-1``, ``site-2``, … in an order that says nothing about the names; the empty name stays empty."""
+        """`site-1`, `site-2`, … in an order that says nothing about the names; the empty name stays empty."""
         names = list(names)
         new = {name for name in names if name} - self._sites.keys()
         for name in sorted(new, key=lambda name: self._keyed("site", name)):
@@ -273,12 +272,12 @@ def _kept_values(column: str) -> re.Pattern[str] | None:
 
 
 def _plain(name: str) -> str:
-    """A subject's name as different systems write it: accents in one or two characters, ``sub-`` or not."""
+    """A subject's name as different systems write it: accents in one or two characters, `sub-` or not."""
     return unicodedata.normalize("NFC", name.strip()).removeprefix("sub-")
 
 
 def _in_time(session: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sorts by date (``20210131``, ``2021-01-31``, ``31.1.2021``) or number, numbers in text by their value."""
+    """Sorts by date (`20210131`, `2021-01-31`, `31.1.2021`) or number, numbers in text by their value."""
     parts = re.findall(r"\d+|\D+", re.sub(r"^(\d{1,2})([-./_])(\d{1,2})\2(\d{4})", r"\4\2\3\2\1", session))
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], session
 
@@ -296,36 +295,3 @@ def _usable(path: Path) -> Iterator[None]:
     except OSError as error:
         remedy = "Its folder must exist, and you must be allowed to read and write there."
         raise stop("KEY_UNUSABLE", f"cannot use the key file {path}: {error.strerror}", remedy) from None
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Wait for a lock that the system releases when this process ends, however it ends.
-
-    It is on a file of its own, which stays: the key file is replaced when it is saved.
-    """
-    descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if sys.platform == "win32":
-            msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _save(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that a crash leaves the old or the new one; a new file is its owner's only."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # made with mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.chmod(name, stat.S_IMODE(path.stat().st_mode))
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -7,9 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dataset_conversion.case_table import Case, plain_name
 from dataset_conversion.errors import stop
 from dataset_conversion.layouts import Scan
+from dataset_conversion.tables.case_table import Case, plain_name
 from nnunet_transformers.common.problems import Finding
 
 
@@ -24,7 +24,7 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Selection:
-    """The cases to convert, with the chosen images in channel order; ``incomplete`` ones lack some of those."""
+    """The cases to convert, with the chosen images in channel order; `incomplete` ones lack some of those."""
 
     cases: tuple[Case, ...]
     incomplete: tuple[Case, ...]
@@ -88,7 +88,7 @@ def without_missing(incomplete: Sequence[Case]) -> tuple[Case, ...]:
 
 
 def _with_one_spelling_of_sites(cases: Sequence[Case]) -> list[Case]:
-    """``R001`` and ``r001`` are one centre, called what most cases call it."""
+    """`R001` and `r001` are one centre, called what most cases call it."""
     spellings: dict[str, Counter[str]] = defaultdict(Counter)
     for case in sorted(cases, key=lambda case: case.site):
         spellings[_plain_site(case.site)][case.site] += 1

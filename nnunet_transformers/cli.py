@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import nnunet_transformers
 from dataset_conversion import commands as conversion
 from nnunet_transformers.common import command_line
 from nnunet_transformers.common.command_line import Argument, Command, Option
@@ -26,7 +25,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="nnunet-transformers",
         description="Transformer trainers for stock nnU-Net v2: data in, comparison out. "
         "Training itself is nnU-Net's own nnUNetv2_train with -tr nnUNetTrainerSwinUNETR.",
-        version=nnunet_transformers.__version__,
     )
 
 
@@ -56,13 +54,16 @@ class Phantom:
     test_subjects: Annotated[int, Option("without; masks in hidden_test_masks/", metavar="N")] = 0
     seed: Annotated[int, Option("the same seed gives the same files")] = 0
     spacing: Annotated[float, Option("voxel size; 3 is quick on a CPU", metavar="MM")] = 1.0
+    lesion_ml: Annotated[
+        tuple[float, ...], Option("draw lesion volumes between these two instead of ATLAS's 0.013 to 400", metavar="ML")
+    ] = ()
     lesions: Annotated[
         Path | None, Option("take lesion shapes from the NIfTI masks (MNI space) in this folder", metavar="DIR")
     ] = None
 
 
 def _phantom(arguments: Phantom) -> int:
-    from nnunet_transformers.phantom import write_phantom
+    from nnunet_transformers.phantom import VOLUMES_ML, write_phantom
 
     folder = write_phantom(
         arguments.destination,
@@ -70,6 +71,7 @@ def _phantom(arguments: Phantom) -> int:
         test_subjects=arguments.test_subjects,
         seed=arguments.seed,
         spacing=arguments.spacing,
+        lesion_ml=arguments.lesion_ml or VOLUMES_ML,
         lesions=arguments.lesions,
     )
     print(folder)

@@ -9,7 +9,6 @@ import threading
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK
 
 from nnunet_transformers.common.volumes.geometry import Affine, voxel_sizes
@@ -18,7 +17,7 @@ RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """From RAS mm to LPS mm, and from LPS mm to RAS mm."""
 
 
-def to_sitk(data: npt.NDArray[Any], affine: Affine) -> SimpleITK.Image:
+def to_sitk(data: np.ndarray, affine: Affine) -> SimpleITK.Image:
     """The image with these voxels in these places.
 
     Args:
@@ -34,7 +33,7 @@ def to_sitk(data: npt.NDArray[Any], affine: Affine) -> SimpleITK.Image:
     return image
 
 
-def from_sitk(image: SimpleITK.Image) -> tuple[npt.NDArray[Any], Affine]:
+def from_sitk(image: SimpleITK.Image) -> tuple[np.ndarray, Affine]:
     """The voxels (i, j, k) of a 3D image, and the affine from there to RAS mm."""
     lps = np.eye(4)
     lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.array(image.GetSpacing())
@@ -63,7 +62,7 @@ class _OneThread:
     """While any thread of this process is inside, what ITK starts runs on one thread each.
 
     A registration adds up numbers in the order in which its threads finish, so that its last digits vary from run to
-    run. The number of threads set for an ``ImageRegistrationMethod`` does not reach its metric; only the default of the
+    run. The number of threads set for an `ImageRegistrationMethod` does not reach its metric; only the default of the
     process does.
     """
 

@@ -7,10 +7,8 @@ regular-step gradient descent from coarse to fine, with ITK.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK
 
 from dataset_conversion.alignment.grids import Grid, check_overlap
@@ -34,18 +32,23 @@ _CLIPPED_PERCENT = 0.1  # on either side: a few bright vessels would leave two b
 
 @dataclass(frozen=True)
 class Registration:
-    """A rigid registration, and how far to trust it."""
+    """A rigid registration, and how far to trust it.
+
+    Attributes:
+        transform: from points of the fixed image to points of the moving one, in LPS mm, about the centre of the fixed
+            image.
+        rotation: degrees, about whatever axis.
+        translation: towards right, anterior, superior in mm: from the centre of the fixed image to where it is in the
+            moving one.
+        largest_displacement: in mm, of the corner voxels of the fixed image.
+        information_before: in nats, at about 2 mm, with the images where their headers place them.
+    """
 
     transform: SimpleITK.Euler3DTransform
-    """From points of the fixed image to points of the moving one, in LPS mm, about the centre of the fixed image."""
     rotation: float
-    """Degrees, about whatever axis."""
     translation: tuple[float, float, float]
-    """Towards right, anterior, superior in mm: from the centre of the fixed image to where it is in the moving one."""
     largest_displacement: float
-    """In mm, of the corner voxels of the fixed image."""
     information_before: float
-    """In nats, at about 2 mm, with the images where their headers place them."""
     information_after: float
     converged: bool
 
@@ -70,7 +73,7 @@ class Registration:
 
 
 def register_rigid(
-    moving: npt.NDArray[Any], moving_affine: Affine, fixed: npt.NDArray[Any], fixed_affine: Affine, *, seed: int
+    moving: np.ndarray, moving_affine: Affine, fixed: np.ndarray, fixed_affine: Affine, *, seed: int
 ) -> Registration:
     """Find the rotation and translation that lay one image over another of the same head, of any contrast.
 
@@ -121,7 +124,7 @@ def register_rigid(
 
 
 def transform_text(registration: Registration) -> str:
-    """The transform as a text file (.tfm) that ITK, ANTs, 3D Slicer and ``SimpleITK.ReadTransform`` read.
+    """The transform as a text file (.tfm) that ITK, ANTs, 3D Slicer and `SimpleITK.ReadTransform` read.
 
     Numbers are written so that they are read back to the last bit.
     """
@@ -187,7 +190,7 @@ class _Level:
         return best, False
 
 
-def _clipped(data: npt.NDArray[Any], affine: Affine, name: str) -> SimpleITK.Image:
+def _clipped(data: np.ndarray, affine: Affine, name: str) -> SimpleITK.Image:
     values = data.astype(np.float32, copy=False)
     low, high = map(float, np.percentile(values, (_CLIPPED_PERCENT, 100 - _CLIPPED_PERCENT)))
     if not low < high:

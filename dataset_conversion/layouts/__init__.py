@@ -1,6 +1,6 @@
 """On-disk layouts: each finds the cases of a folder by its file names, without opening an image.
 
-A new layout is one module with a ``LAYOUT`` and one line here.
+A new layout is one module with a `LAYOUT` and one line here.
 """
 
 from __future__ import annotations

@@ -24,14 +24,15 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from dataset_conversion.case_table import Case
-from dataset_conversion.entities import BidsName
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import atlas_v1
+from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import KnownIssue, Layout, Scan
 from dataset_conversion.layouts.named_files import image_name
 from dataset_conversion.layouts.pairing import MASK, NOT_USED, Convention, find_cases
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import some
 
 IMAGE = "T1w"
 EXPECTED = (
@@ -48,7 +49,7 @@ def find(source: Path, entities: Mapping[str, str] = MappingProxyType({})) -> Sc
 
     Args:
         source: the folder.
-        entities: which files to take where a case has several: ``{"space": "orig"}``.
+        entities: which files to take where a case has several: `{"space": "orig"}`.
 
     Raises:
         ConversionError: when the folder does not exist or holds no case, or no file has such an entity.
@@ -74,7 +75,7 @@ def _find_v1(source: Path) -> Scan | None:
 
 
 def _mixed(older: Sequence[Case]) -> list[Finding]:
-    names = ", ".join(case.case for case in older[:3]) + (", …" if len(older) > 3 else "")
+    names = some([case.case for case in older])
     problem = f"{len(older)} cases of R1.x ({names}) lie beside those of a later release, which uses many of them again"
     remedy = "Give the folder of one release only; `convert merge` makes one dataset of two."
     return [Finding("MIXED_RELEASES", problem, remedy)]
@@ -94,7 +95,7 @@ def _role(name: BidsName) -> str:
 
 
 def _is_lesion_mask(name: BidsName) -> bool:
-    """``label-L`` (lesion, not left), ``label-lesion`` or ``desc-T1lesion``, but not a mask of the brain, say."""
+    """`label-L` (lesion, not left), `label-lesion` or `desc-T1lesion`, but not a mask of the brain, say."""
     label, desc = name.entities.get("label", "").lower(), name.entities.get("desc", "").lower()
     return not name.words and ("lesion" in label + desc or (label in ("l", "r") and not desc))
 

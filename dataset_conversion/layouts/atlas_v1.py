@@ -17,9 +17,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from dataset_conversion.case_table import Case
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.patterns import Patterns, find_cases
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 # The first that fits counts, so the one that says most comes first.
@@ -63,7 +63,7 @@ def find(source: Path) -> Scan:
 
 
 def _in_one_space(case: Case) -> tuple[Case, list[Finding]]:
-    """The case with the masks in the space of its image, MNI (``_stx``) or native, and a finding about the others."""
+    """The case with the masks in the space of its image, MNI (`_stx`) or native, and a finding about the others."""
     image = case.images["T1w"]
     others = [mask for mask in case.masks if _in_mni(mask) != _in_mni(image)]
     if not image or not others:

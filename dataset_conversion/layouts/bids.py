@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from dataset_conversion.entities import BidsName
+from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.named_files import image_name
 from dataset_conversion.layouts.pairing import MASK, NOT_USED, POSSIBLE_MASK, Convention, find_cases
@@ -34,13 +34,13 @@ _NOT_A_LESION = re.compile(
 
 
 def find(source: Path, entities: Mapping[str, str] = MappingProxyType({})) -> Scan:
-    """Find the cases of a BIDS folder: images by suffix, or by ``acq`` where the name has no suffix, with their masks.
+    """Find the cases of a BIDS folder: images by suffix, or by `acq` where the name has no suffix, with their masks.
 
-    A case without a mask is for test, unless a folder or the column ``split`` of participants.tsv says train.
+    A case without a mask is for test, unless a folder or the column `split` of participants.tsv says train.
 
     Args:
         source: the folder.
-        entities: which files to take where a case has several: ``{"run": "1"}``.
+        entities: which files to take where a case has several: `{"run": "1"}`.
 
     Raises:
         ConversionError: when the folder does not exist or holds no case, or no file has such an entity.

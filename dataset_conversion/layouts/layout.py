@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset_conversion.case_table import Case
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 
@@ -14,14 +14,16 @@ from nnunet_transformers.common.problems import Finding
 class Scan:
     """Cases found in a folder, sorted by identifier, and what the file names alone show to be wrong with them.
 
-    A case with a missing or ambiguous file is in ``cases`` with that cell empty; if it cannot be converted for that, it
-    has an error in ``findings``.
+    A case with a missing or ambiguous file is in `cases` with that cell empty; if it cannot be converted for that, it
+    has an error in `findings`.
+
+    Attributes:
+        left_out: (case, code, reason) of those that are known and not to be converted.
     """
 
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
     left_out: tuple[tuple[Case, str, str], ...] = ()
-    """(case, code, reason) of those that are known and not to be converted."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,16 @@ class KnownIssue:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the data of a folder lie there, and what is known about them."""
+    """How the data of a folder lie there, and what is known about them.
+
+    Attributes:
+        find: raises ConversionError for a folder that does not exist or has no case of this layout.
+        about: descriptive entries of nnU-Net's dataset.json: description, reference, licence.
+        drawn_on: the image on which the masks were drawn, where the layout says so.
+    """
 
     name: str
     find: Callable[[Path], Scan]
-    """Raises ConversionError for a folder that does not exist or has no case of this layout."""
     about: Mapping[str, str] = field(default_factory=dict)
-    """Descriptive entries of nnU-Net's dataset.json: description, reference, licence."""
     known_issues: tuple[KnownIssue, ...] = ()
     drawn_on: str = ""
-    """The image on which the masks were drawn, where the layout says so."""

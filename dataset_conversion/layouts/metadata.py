@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from dataset_conversion import entities, spreadsheets
-from dataset_conversion.case_table import Case
+from dataset_conversion.layouts import entities
+from dataset_conversion.tables import spreadsheets
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import listed
 
 Key = tuple[str, str]
 """(subject, session) in the spelling of `case_key`."""
@@ -56,7 +58,7 @@ class Metadata:
 
 
 def case_key(subject: str, session: str) -> Key:
-    """One spelling for ``sub-R001s001`` and ``r001s001``, and for ``ses-01``, ``01``, ``1`` and ``sub-x_ses-1``."""
+    """One spelling for `sub-R001s001` and `r001s001`, and for `ses-01`, `01`, `1` and `sub-x_ses-1`."""
     subject = subject.strip().lower().removeprefix("sub-")
     session = session.strip().lower()
     session = re.sub(r"(.*_)?ses-", "", session)
@@ -64,7 +66,7 @@ def case_key(subject: str, session: str) -> Key:
 
 
 def column_name(header: str) -> str:
-    """``days_post_stroke`` for ``Days Post Stroke``, ``atlas_1_2_subject_id`` for ``ATLAS 1.2 Subject ID``."""
+    """`days_post_stroke` for `Days Post Stroke`, `atlas_1_2_subject_id` for `ATLAS 1.2 Subject ID`."""
     ascii_only = unicodedata.normalize("NFKD", header).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "_", ascii_only.lower()).strip("_")
 
@@ -93,13 +95,13 @@ def read(source: Path, paths: Iterable[PurePosixPath]) -> Metadata:
             findings.append(_warning("METADATA_UNREAD", f"cannot read {path}: {error}", error.remedy))
     for (first, other, column), subjects in conflicts.items():
         where = f"within {first}" if first == other else f"between {first} and {other}"
-        problem = f"{column} differs {where} for {_some(subjects)}; the first value is kept"
+        problem = f"{column} differs {where} for {listed(subjects, 3)}; the first value is kept"
         findings.append(_warning("METADATA_CONFLICT", problem, "Look which is right."))
     return Metadata(rows, files, tuple(findings))
 
 
 def for_table(row: Mapping[str, str]) -> dict[str, str]:
-    """The columns that can stand in a case table: ``site`` has its own there, other names of its own are prefixed."""
+    """The columns that can stand in a case table: `site` has its own there, other names of its own are prefixed."""
     return {
         f"metadata_{column}" if _TABLE_COLUMNS.fullmatch(column) else column: text
         for column, text in row.items()
@@ -123,7 +125,7 @@ def review(metadata: Metadata, cases: Sequence[Case]) -> list[Finding]:
             findings.append(_warning("METADATA_ODD", problem, "Kept as it is; look before you use it.", case.case))
     missing = [case.case for case in cases if case.metadata.get(_DAYS, "").lower() in _ABSENT]
     if missing and any(_DAYS in row for row in metadata.rows.values()):
-        problem = f"no days post stroke for {len(missing)} of {len(cases)} cases: {_some(missing)}"
+        problem = f"no days post stroke for {len(missing)} of {len(cases)} cases: {listed(missing, 3)}"
         findings.append(_warning("METADATA_MISSING", problem))
     found = {case_key(case.subject, session) for case in cases for session in ("", case.session)}
     strangers: dict[PurePosixPath, list[str]] = defaultdict(list)
@@ -131,7 +133,7 @@ def review(metadata: Metadata, cases: Sequence[Case]) -> list[Finding]:
         if key not in found:
             strangers[path].append("_ses-".join(filter(None, key)))
     for path, names in strangers.items():
-        problem = f"{path} tells of {_some(names)}, of which there is no case"
+        problem = f"{path} tells of {listed(names, 3)}, of which there is no case"
         findings.append(_warning("METADATA_UNMATCHED", problem, "Compare the spelling if there should be."))
     return findings
 
@@ -174,7 +176,7 @@ def _rows(source: Path, path: PurePosixPath) -> Iterator[tuple[Key, dict[str, st
 def _table(path: Path, any_header: bool) -> tuple[list[str], list[list[str]]]:
     """Column names and rows below them; empty where no line near the top names a subject column.
 
-    With ``any_header`` the first line is the header whatever it says.
+    With `any_header` the first line is the header whatever it says.
     """
     lines = iter(_xlsx_lines(path) if path.name.lower().endswith(".xlsx") else _text_lines(path))
     for line in islice(lines, 1 if any_header else _HEADER_ROWS):
@@ -234,10 +236,6 @@ def _is_duration(text: str) -> bool:
         return 0 <= float(text) < float("inf")
     except ValueError:
         return False
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _warning(code: str, problem: str, remedy: str = "", case: str = "") -> Finding:

@@ -1,7 +1,7 @@
 """Choose among files by their BIDS entities, and tell which images and masks lie in one space.
 
-Data sets leave ``space-orig`` out as often as they write it, and ``desc`` says another thing of an image (``brain``)
-than of a mask (``T1lesion``); so a space always says something, any other entity only of the files that have it.
+Data sets leave `space-orig` out as often as they write it, and `desc` says another thing of an image (`brain`)
+than of a mask (`T1lesion`); so a space always says something, any other entity only of the files that have it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from dataset_conversion.entities import BidsName
+from dataset_conversion.layouts.entities import BidsName
 
 IMAGE_NAMES = (
     *("T1w", "T2w", "PDw", "FLAIR", "T2starw", "SWI", "DWI", "ADC", "TRACE", "CT"),
@@ -26,25 +26,25 @@ _NATIVE = {"", "orig", "native", "individual", "scanner", "subject", *_SPELLINGS
 
 
 def image_name(text: str) -> str:
-    """The BIDS spelling of a modality, ``FLAIR`` for ``flair`` and ``T1w`` for ``t1``; empty for anything else."""
+    """The BIDS spelling of a modality, `FLAIR` for `flair` and `T1w` for `t1`; empty for anything else."""
     return _SPELLINGS.get(text.lower(), "")
 
 
 @dataclass(frozen=True)
 class NamedFile:
-    """A file of a case; its ``role`` is the name of an image or says what else it is."""
+    """A file of a case; its `role` is the name of an image or says what else it is."""
 
     path: PurePosixPath
     name: BidsName
     role: str
 
     def value(self, key: str) -> str:
-        """The value of an entity; empty where the name lacks it, ``orig`` for a missing space."""
+        """The value of an entity; empty where the name lacks it, `orig` for a missing space."""
         return self.name.entities.get(key, "orig" if key == "space" else "")
 
     @property
     def frame(self) -> str:
-        """``orig`` for every space of the subject's own, else the template, in lower case."""
+        """`orig` for every space of the subject's own, else the template, in lower case."""
         space = self.value("space").lower()
         return "orig" if space in _NATIVE else space
 
@@ -72,7 +72,7 @@ def choose(files: Sequence[NamedFile], entities: Mapping[str, str], all_files: S
 def in_space(files: Sequence[NamedFile], space: str) -> list[NamedFile]:
     """The files in exactly this space or, where there is none, in another of the same frame.
 
-    A T1w image without a space is in the space ``T1w``, to which other images may have been registered.
+    A T1w image without a space is in the space `T1w`, to which other images may have been registered.
     """
     exact = [
         file
@@ -90,7 +90,7 @@ def known(files: Sequence[NamedFile], key: str, value: str) -> bool:
 
 
 def options(files: Sequence[NamedFile]) -> list[str]:
-    """``--entity space-orig`` and so on: what tells the files apart; empty where their entities are the same."""
+    """`--entity space-orig` and so on: what tells the files apart; empty where their entities are the same."""
     keys = dict.fromkeys(key for file in files for key in file.name.entities)
     values = {key: sorted({file.value(key) for file in files}) for key in keys}
     return [f"--entity {key}-{value}" for key in keys if len(values[key]) > 1 for value in values[key]]

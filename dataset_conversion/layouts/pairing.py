@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from dataset_conversion import entities as bids
-from dataset_conversion.case_table import Case, Split, case_name, plain_name
-from dataset_conversion.entities import BidsName
 from dataset_conversion.errors import stop
+from dataset_conversion.layouts import entities as bids
 from dataset_conversion.layouts import metadata as release
+from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import Scan
 from dataset_conversion.layouts.metadata import Metadata
 from dataset_conversion.layouts.named_files import IMAGE_NAMES, NamedFile, choose, in_space, known, options
 from dataset_conversion.layouts.source import list_files, no_cases
+from dataset_conversion.tables.case_table import Case, Split, case_name, plain_name
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import some
 
 MASK = "mask"
 POSSIBLE_MASK = "possible mask"
@@ -44,7 +45,7 @@ class Convention:
         expected: what its folders look like, for the error of a folder without cases.
         mask_example: the end of a mask's name, for the error of a missing one.
         role: the name of an image, MASK, POSSIBLE_MASK, NOT_USED (shown where something is missing) or "" for a name.
-        site: the site that folder and subject (without ``sub-``) tell; "" where they do not.
+        site: the site that folder and subject (without `sub-`) tell; "" where they do not.
         images: the images that a case has even where no file is found.
         unlabelled: the part of a case without a mask of which nothing else says the part.
         one_release: whether all images, and all masks, of a case must come from one folder of subjects.
@@ -66,10 +67,10 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
     Args:
         source: the folder.
         convention: what the file names mean.
-        entities: which files to take where a case has several, ``{"space": "orig"}``; see `named_files.choose`.
+        entities: which files to take where a case has several, `{"space": "orig"}`; see `named_files.choose`.
 
     Raises:
-        ConversionError: NO_SOURCE; NO_CASES; UNKNOWN_ENTITY where no file has what ``entities`` asks for.
+        ConversionError: NO_SOURCE; NO_CASES; UNKNOWN_ENTITY where no file has what `entities` asks for.
     """
     paths, unreadable = list_files(source, convention.expected)
     files, findings = _named_files(paths, convention)
@@ -182,7 +183,7 @@ class _Tree:
 
 
 class _Report:
-    """Collects what is wrong with one case; ``files`` are all of it, used or not."""
+    """Collects what is wrong with one case; `files` are all of it, used or not."""
 
     def __init__(self, case: str, files: Sequence[NamedFile]) -> None:
         self.case = case
@@ -271,7 +272,7 @@ class _Report:
 def part_of(folders: Iterable[str]) -> Split | None:
     """Which part the innermost folder that says so belongs to.
 
-    ``Training_Raw`` and ``Test_Set_ATLAS_2.1`` say so, ``stroke_test`` and ``test-retest`` do not.
+    `Training_Raw` and `Test_Set_ATLAS_2.1` say so, `stroke_test` and `test-retest` do not.
     """
     for folder in reversed(list(folders)):
         words = set(re.split(r"[^a-z0-9.]+", folder.lower()))
@@ -372,7 +373,7 @@ def _several_releases(candidates: Mapping[str, Sequence[NamedFile]], masks: Sequ
 
 
 def _folder_of_subjects(path: PurePosixPath) -> PurePosixPath:
-    """``ATLAS_2/Training`` for ``ATLAS_2/Training/R001/sub-r001s001/ses-1/anat/x.nii.gz``."""
+    """`ATLAS_2/Training` for `ATLAS_2/Training/R001/sub-r001s001/ses-1/anat/x.nii.gz`."""
     folders = list(path.parts[:-1])
     subjects = [i for i, folder in enumerate(folders) if folder.lower().startswith("sub-")]
     folders = folders[: subjects[0]] if subjects else folders
@@ -382,7 +383,7 @@ def _folder_of_subjects(path: PurePosixPath) -> PurePosixPath:
 
 
 def _part_of_source(source: Path) -> Split | None:
-    """The part that the given folder itself belongs to, as ``…/Testing/R003`` or ``…/test/derivatives/ATLAS`` do."""
+    """The part that the given folder itself belongs to, as `…/Testing/R003` or `…/test/derivatives/ATLAS` do."""
     folders = list(source.resolve().parts)
     while folders and (_INSIDE_A_PART.fullmatch(folders[-1]) or folders[-2:] == ["derivatives", "ATLAS"]):
         folders.pop()
@@ -392,7 +393,7 @@ def _part_of_source(source: Path) -> Split | None:
 def _unlabelled(cases: Sequence[Case]) -> list[Finding]:
     if not cases:
         return []
-    names = ", ".join(case.case for case in cases[:3]) + (", …" if len(cases) > 3 else "")
+    names = some([case.case for case in cases])
     problem = f"{len(cases)} cases have no lesion mask and go to the test images ({names})"
     remedy = "Add the masks, or exclude the cases, if that is not meant."
     return [Finding("UNLABELLED", problem, remedy, severity="warning")]
@@ -436,7 +437,7 @@ _PERSON: dict[str, Callable[[NamedFile], str]] = {"sub": _subject, "ses": _sessi
 
 
 def _folder_value(path: PurePosixPath, key: str) -> str:
-    """``r001s001`` for the key ``sub`` where the innermost such folder is ``sub-r001s001``."""
+    """`r001s001` for the key `sub` where the innermost such folder is `sub-r001s001`."""
     pattern = re.compile(rf"{key}-([A-Za-z0-9+-]+)", re.IGNORECASE)
     return next((match[1] for part in reversed(path.parts[:-1]) if (match := pattern.fullmatch(part))), "")
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dataset_conversion import spreadsheets
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.tables import spreadsheets
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import some
 
 _TABLE_COLUMN = re.compile(r"case|subject|session|site|split|mask(_\d+)?")
 _SHOWN = 5
@@ -20,12 +21,14 @@ _SHOWN = 5
 class Participants:
     """Where the sheet is and what its columns mean.
 
-    ``key`` is the column of the subject's name, with or without ``sub-``; ``session`` the column of the session, where
-    subjects have a row for each; ``site`` that of the site. ``columns`` are carried along as they are; none named: all.
+    `key` is the column of the subject's name, with or without `sub-`; `session` the column of the session, where
+    subjects have a row for each; `site` that of the site. `columns` are carried along as they are; none named: all.
+
+    Attributes:
+        path: absolute, or relative to the source folder.
     """
 
     path: Path
-    """Absolute, or relative to the source folder."""
     key: str
     session: str = ""
     site: str = ""
@@ -56,9 +59,9 @@ def add_participants(
         complete.append(replace(case, site=site, metadata={**case.metadata, **metadata}))
     if not without:
         return complete, []
-    problem = f"{len(without)} of {len(cases)} cases have no row in {path}: {_some(without)}"
+    problem = f"{len(without)} of {len(cases)} cases have no row in {path}: {some(without, _SHOWN)}"
     unused = [" ".join(filter(None, key)) for key in rows if key not in used]
-    remedy = f"Rows without a case: {_some(unused)}. " if unused else ""
+    remedy = f"Rows without a case: {some(unused, _SHOWN)}. " if unused else ""
     remedy += "Names must agree to the letter; spreadsheets make 12 of 0012."
     return complete, [Finding("SHEET_SUBJECT", problem, remedy, severity="warning")]
 
@@ -137,7 +140,3 @@ def _unreadable(path: Path, problem: str, remedy: str = "") -> ConversionError:
 
 def _bare(name: str) -> str:
     return re.sub(r"^(sub|ses)-", "", name.strip())
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

@@ -19,13 +19,14 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from dataset_conversion.case_table import Case, Split, case_name
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import no_match
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.participants import Participants, add_participants
 from dataset_conversion.layouts.source import list_files, no_cases
+from dataset_conversion.tables.case_table import Case, Split, case_name
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import counted, some
 
 MASK = "mask"
 GROUPS = ("subject", "session", "site", "split")
@@ -40,37 +41,44 @@ _NAME = re.compile(r"[A-Za-z0-9.+_-]+")
 
 @dataclass(frozen=True)
 class Patterns:
-    """What a layout file says. Expressions describe the whole path and have a group ``subject``.
+    """What a layout file says. Expressions describe the whole path and have a group `subject`.
 
-    Further groups: ``session``, ``site``, ``split`` (train, training, tr, test, testing or ts), and those that
-    ``subject_name`` uses. Of several expressions for one image the first that fits counts.
+    Further groups: `session`, `site`, `split` (train, training, tr, test, testing or ts), and those that
+    `subject_name` uses. Of several expressions for one image the first that fits counts.
+
+    Attributes:
+        images: in channel order.
+        masks: whether a case has one mask, or several that are parts of one.
+        test: a case is a test case if one of its files matches. None: what has no mask is; empty: none is.
+        exclude: cases or subjects.
+        subject_name: a subject's name, with groups in braces; `sub-` is put in front.
+        kind: for a built-in layout: what it finds, for messages.
+        expected: for a built-in layout: what it looks for, as a sentence. Users cannot mend its expressions.
     """
 
     images: Mapping[str, tuple[re.Pattern[str], ...]]
-    """In channel order."""
     mask: tuple[re.Pattern[str], ...]
     masks: Literal["one", "union"] = "one"
-    """Whether a case has one mask, or several that are parts of one."""
     test: tuple[re.Pattern[str], ...] | None = None
-    """A case is a test case if one of its files matches. None: what has no mask is; empty: none is."""
     ignore: tuple[re.Pattern[str], ...] = ()
     exclude: tuple[str, ...] = ()
-    """Cases or subjects."""
     subject_name: str = "{subject}"
-    """A subject's name, with groups in braces; ``sub-`` is put in front."""
     drawn_on: str = ""
     participants: Participants | None = None
     about: Mapping[str, str] = field(default_factory=dict)
     kind: str = ""
-    """For a built-in layout: what it finds, for messages."""
     expected: str = ""
-    """For a built-in layout: what it looks for, as a sentence. Users cannot mend its expressions."""
 
 
 class _File(NamedTuple):
+    """A file that an expression fits, and what its groups say.
+
+    Attributes:
+        role: the name of the image, or "mask".
+    """
+
     path: PurePosixPath
     role: str
-    """The name of the image, or "mask"."""
     subject: str
     session: str
     site: str
@@ -79,8 +87,13 @@ class _File(NamedTuple):
 
 
 class _Matched(NamedTuple):
+    """The files of a folder by what they are.
+
+    Attributes:
+        files: the files that match the patterns of exactly one image, or of the mask.
+    """
+
     files: list[_File]
-    """The files that match the patterns of exactly one image, or of the mask."""
     findings: list[Finding]
 
 
@@ -176,7 +189,7 @@ def _match(patterns: Patterns, paths: Mapping[PurePosixPath, str]) -> _Matched:
             files.append(_file(patterns, path, text, role, match))
     findings = []
     for roles, ambiguous in several.items():
-        problem = f"{_count(ambiguous, 'file')} could be {' or '.join(roles)}: the expressions of each fit"
+        problem = f"{counted(len(ambiguous), 'file')} could be {' or '.join(roles)}: the expressions of each fit"
         remedy = "Make the expressions differ, so that each file fits one."
         findings.append(Finding("AMBIGUOUS_PATTERN", problem, remedy, files=_listing("file", ambiguous)))
     used = {file.role for file in files}.union(*several)
@@ -195,7 +208,7 @@ def _unused(patterns: Patterns, used: Collection[str], unmatched: Mapping[PurePo
             remedy = "Mend the expression if there should be some."
             warnings.append(Finding("UNUSED_PATTERN", problem, remedy, files=tuple(shown), severity="warning"))
     if unmatched:
-        problem = f"{_count(unmatched, 'NIfTI file')} without use: no expression fits"
+        problem = f"{counted(len(unmatched), 'NIfTI file')} without use: no expression fits"
         remedy = "Nothing is to be done if they are not needed."
         listing = _listing("not used", list(unmatched))
         warnings.append(Finding("UNMATCHED_FILES", problem, remedy, files=listing, severity="warning"))
@@ -214,7 +227,7 @@ def _file(patterns: Patterns, path: PurePosixPath, text: str, role: str, match: 
 def _case(
     patterns: Patterns, subject: str, session: str, files: Sequence[_File], sessions_with_image: Sequence[str]
 ) -> tuple[Case, list[Finding]]:
-    """One subject at one session, from its files; ``sessions_with_image`` are those of this subject."""
+    """One subject at one session, from its files; `sessions_with_image` are those of this subject."""
     name = case_name(subject, session)
     images = {role: [file.path for file in files if file.role == role] for role in patterns.images}
     masks = [file.path for file in files if file.role == MASK]
@@ -329,7 +342,7 @@ def _unknown_names(exclude: Sequence[str], cases: Sequence[Case]) -> list[Findin
 
 
 def _names(case: Case) -> set[str]:
-    """What a case is called in ``exclude``."""
+    """What a case is called in `exclude`."""
     return {case.case, case.subject, case.subject.removeprefix("sub-")}
 
 
@@ -339,8 +352,7 @@ def _unlabelled(patterns: Patterns, cases: Sequence[Case], files: Sequence[_File
     without = [case.case for case in cases if (case.subject, case.session) not in told]
     if patterns.test is not None or not without:
         return []
-    more = ", …" if len(without) > SHOWN else ""
-    problem = f"{_count(without, 'case')} without mask, taken as test cases: {', '.join(without[:SHOWN])}{more}"
+    problem = f"{counted(len(without), 'case')} without mask, taken as test cases: {some(without, SHOWN)}"
     remedy = "Mend the expression of mask if they have one. test: in the layout file says which are for testing."
     return [Finding("UNLABELLED", problem, remedy, severity="warning")]
 
@@ -348,7 +360,3 @@ def _unlabelled(patterns: Patterns, cases: Sequence[Case], files: Sequence[_File
 def _listing(role: str, paths: Sequence[PurePosixPath]) -> tuple[tuple[str, str], ...]:
     shown = tuple((role, str(path)) for path in paths[:SHOWN])
     return shown if len(paths) <= SHOWN else (*shown, ("", f"… and {len(paths) - SHOWN} more"))
-
-
-def _count(items: Collection[object], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"

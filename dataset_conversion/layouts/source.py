@@ -40,7 +40,7 @@ def no_cases(
 ) -> ConversionError:
     """The error for a folder without a case of some kind ("ATLAS"); it tells DICOM files from a wrong folder.
 
-    ``findings`` are what else was found on the way, such as folders that may not be listed.
+    `findings` are what else was found on the way, such as folders that may not be listed.
     """
     problem = f"no {kind} case among the {len(paths)} files under {source}"
     if paths:

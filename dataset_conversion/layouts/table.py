@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dataset_conversion import case_table
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import stop
 from dataset_conversion.layouts.layout import Layout, Scan
+from dataset_conversion.tables import case_table
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 

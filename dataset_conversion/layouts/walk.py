@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 def walk(folder: Path) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
     """Files below a folder, and folders that could not be read; relative to it and sorted.
 
-    Skips names that start with a dot (``._x``, ``.DS_Store``) and ``__MACOSX``. Follows linked folders, each once. A
-    folder whose name is that of an image (``x.nii.gz/``, which some unpackers make) is listed as if it were a file.
+    Skips names that start with a dot (`._x`, `.DS_Store`) and `__MACOSX`. Follows linked folders, each once. A
+    folder whose name is that of an image (`x.nii.gz/`, which some unpackers make) is listed as if it were a file.
     """
     found: list[PurePosixPath] = []
     unreadable: list[PurePosixPath] = []

@@ -55,7 +55,7 @@ def volume_histogram(volumes_ml: Sequence[float]) -> Markup:
 
 
 def colour_bar(highest: int) -> Markup:
-    """What the colours of a lesion-load map mean: cases, from 0 to ``highest``."""
+    """What the colours of a lesion-load map mean: cases, from 0 to `highest`."""
     colours = colour_scale(24)
     parts = [
         f'<rect x="{20 + 10 * index}" y="2" width="10.5" height="14" fill="rgb({red},{green},{blue})"/>'

@@ -9,10 +9,8 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from dataset_conversion.qc.planes import ACROSS, turn
@@ -23,8 +21,8 @@ CELLS = (40, 48, 40)
 _COLOURS = ((255, 255, 255), (198, 219, 239), (107, 174, 214), (33, 113, 181), (8, 48, 107))
 
 
-def cell_bounds(size: int, cells: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """First voxel of each cell along an axis of ``size`` voxels, and the one behind its last.
+def cell_bounds(size: int, cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """First voxel of each cell along an axis of `size` voxels, and the one behind its last.
 
     Each voxel is in one cell; with fewer voxels than cells, neighbouring cells share a voxel.
     """
@@ -32,7 +30,7 @@ def cell_bounds(size: int, cells: int) -> tuple[npt.NDArray[np.intp], npt.NDArra
     return edges[:-1], np.maximum(edges[1:], edges[:-1] + 1)
 
 
-def coarse(mask: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def coarse(mask: np.ndarray) -> np.ndarray:
     """The cells that hold at least one lesion voxel.
 
     Args:
@@ -63,16 +61,14 @@ def coarse(mask: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return pooled[forwards] != 0
 
 
-def bounding_box(lesion: npt.NDArray[Any]) -> tuple[slice, ...]:
+def bounding_box(lesion: np.ndarray) -> tuple[slice, ...]:
     """The smallest box that holds all of a lesion, which must not be empty."""
     axes = range(lesion.ndim)
     occupied = [np.flatnonzero(lesion.any(axis=tuple(other for other in axes if other != axis))) for axis in axes]
     return tuple(slice(int(along[0]), int(along[-1]) + 1) for along in occupied)
 
 
-def _pool(
-    volume: npt.NDArray[np.uint8], axis: int, starts: npt.NDArray[np.intp], ends: npt.NDArray[np.intp]
-) -> npt.NDArray[np.uint8]:
+def _pool(volume: np.ndarray, axis: int, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """The union of the slices of each cell along one axis; 0 for a cell without any."""
     slices = np.moveaxis(volume, axis, 0)
     if slices.strides[0] == min(slices.strides):  # each slice would be gathered byte by byte
@@ -83,12 +79,12 @@ def _pool(
     return np.moveaxis(pooled, 0, axis)
 
 
-def occupancy(cells: npt.NDArray[np.bool_]) -> bytes:
+def occupancy(cells: np.ndarray) -> bytes:
     """`coarse` of a mask, packed to a few hundred bytes; equal masks give equal bytes."""
     return zlib.compress(np.packbits(cells).tobytes(), 1)
 
 
-def load_map(occupancies: Iterable[bytes]) -> npt.NDArray[np.int32]:
+def load_map(occupancies: Iterable[bytes]) -> np.ndarray:
     """In how many masks each cell has lesion.
 
     Args:
@@ -104,20 +100,20 @@ def load_map(occupancies: Iterable[bytes]) -> npt.NDArray[np.int32]:
     return counts.reshape(CELLS)
 
 
-def projection(counts: npt.NDArray[np.int32], plane: str) -> npt.NDArray[np.int32]:
+def projection(counts: np.ndarray, plane: str) -> np.ndarray:
     """(rows, columns) as `planes.cut` lays a slice out: the highest count along the line of sight."""
     return turn(counts.max(axis=ACROSS[plane]))
 
 
-def colour_scale(steps: int) -> npt.NDArray[np.uint8]:
+def colour_scale(steps: int) -> np.ndarray:
     """(steps, 3): the RGB colours from no lesion to the highest count."""
     stops = np.linspace(0, 1, len(_COLOURS))
     channels = [np.interp(np.linspace(0, 1, steps), stops, channel) for channel in zip(*_COLOURS, strict=True)]
     return np.rint(channels).astype(np.uint8).T
 
 
-def map_png(counts: npt.NDArray[np.int32], highest: int) -> bytes:
-    """A picture of one projection, one pixel per cell, coloured from 0 to ``highest``."""
+def map_png(counts: np.ndarray, highest: int) -> bytes:
+    """A picture of one projection, one pixel per cell, coloured from 0 to `highest`."""
     levels = np.rint(counts * (255 / max(highest, 1))).astype(np.uint8)
     picture = Image.fromarray(levels)
     picture.putpalette(colour_scale(256).tobytes())

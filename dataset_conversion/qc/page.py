@@ -5,22 +5,22 @@ Equal input gives equal text: there is no date and nothing about the machine in 
 
 from __future__ import annotations
 
-import base64
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from dataset_conversion.case_table import Split
 from dataset_conversion.qc import lesion_load
 from dataset_conversion.qc.charts import colour_bar, volume_histogram
 from dataset_conversion.qc.planes import ACROSS, PLANES
+from dataset_conversion.tables.case_table import Split
+from nnunet_transformers.common.page import data_uri, environment
 from nnunet_transformers.common.problems import Finding
 
 _NO_SITE = "site not stated"
@@ -33,7 +33,17 @@ _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class QcCase:
-    """What the page shows of one case."""
+    """What the page shows of one case.
+
+    Attributes:
+        fold: the fold that validates on it; None for a test case, or without folds.
+        lesion_ml: None: no mask, or its voxels were not read.
+        spacing: in mm.
+        picture: the JPEG of `pictures.montage`.
+        occupancy: of `lesion_load.occupancy`.
+        grid: cases with equal text lie on the same voxel grid.
+        notes: what was done to it: registered, resampled, rewritten.
+    """
 
     case: str
     subject: str
@@ -41,32 +51,28 @@ class QcCase:
     site: str = ""
     split: Split = "train"
     fold: int | None = None
-    """The fold that validates on it; None for a test case, or without folds."""
     lesion_ml: float | None = None
-    """None: no mask, or its voxels were not read."""
     shape: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
-    """In mm."""
     picture: bytes | None = None
-    """The JPEG of `pictures.montage`."""
     occupancy: bytes | None = None
-    """Of `lesion_load.occupancy`."""
     grid: str = ""
-    """Cases with equal text lie on the same voxel grid."""
     findings: tuple[Finding, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What was done to it: registered, resampled, rewritten."""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The findings of one code."""
+    """The findings of one code.
+
+    Attributes:
+        remedy: what all of them say, or nothing where they differ.
+    """
 
     code: str
     severity: str
     remedy: str
-    """What all of them say, or nothing where they differ."""
     findings: Sequence[Finding]
 
 
@@ -85,10 +91,13 @@ class _Row:
 
 @dataclass(frozen=True)
 class _LoadMap:
-    """The lesion-load map as the template needs it."""
+    """The lesion-load map as the template needs it.
+
+    Attributes:
+        panels: (plane, data URI, width, height) with the size in pixels of the page.
+    """
 
     panels: Sequence[tuple[str, str, int, int]]
-    """(plane, data URI, width, height) with the size in pixels of the page."""
     bar: Markup
     highest: int
     masks: int
@@ -111,7 +120,7 @@ def qc_page(
     Args:
         title: name of the dataset.
         cases: the converted cases, in any order; they are shown by site and name.
-        findings: those that are not in the ``findings`` of a case, or all: equal ones are shown once.
+        findings: those that are not in the `findings` of a case, or all: equal ones are shown once.
         excluded: (case, code, reason) of what was left out.
         facts: name and value of what there is to know about the dataset: source, options, versions.
     """
@@ -140,15 +149,9 @@ def qc_page(
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(ml=_ml, times=_times, words=_words, fold=_fold, jpeg=_jpeg)
-    return environment.get_template("template.html.jinja")
+    own = environment(Path(__file__).parent)
+    own.filters.update(ml=_ml, times=_times, words=_words, fold=_fold, jpeg=partial(data_uri, "image/jpeg"))
+    return own.get_template("template.html.jinja")
 
 
 def _site(case: QcCase) -> str:
@@ -226,7 +229,7 @@ def _rows(cases: Sequence[QcCase], name: Callable[[QcCase], str]) -> list[_Row]:
 
 
 def _quartiles(volumes: Sequence[float]) -> str:
-    """``4.3 (0.9 – 26)``: median and quartiles."""
+    """`4.3 (0.9 – 26)`: median and quartiles."""
     if not volumes:
         return "–"
     low, middle, high = np.percentile(volumes, (25, 50, 75))
@@ -256,7 +259,7 @@ def _load_map(cases: Sequence[QcCase]) -> _LoadMap | None:
             max(1, round(_MAP_PIXELS * extents[axis] / extents.max())) for axis in range(3) if axis != ACROSS[plane]
         )
         png = lesion_load.map_png(lesion_load.projection(counts, plane), highest)
-        panels.append((plane, _data_uri("image/png", png), width, height))
+        panels.append((plane, data_uri("image/png", png), width, height))
     return _LoadMap(panels, colour_bar(highest), highest, len(masked), len({case.grid for case in masked}))
 
 
@@ -272,11 +275,3 @@ def _words(case: QcCase) -> str:
     """What the filter of the page searches."""
     codes = [finding.code for finding in case.findings]
     return " ".join([case.case, case.subject, _site(case), _fold(case), case.split, *codes]).lower()
-
-
-def _jpeg(picture: bytes) -> str:
-    return _data_uri("image/jpeg", picture)
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

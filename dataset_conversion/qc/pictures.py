@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
@@ -27,15 +25,15 @@ _PALETTE = bytes([*(level for level in range(_WHITE + 1) for _ in range(3)), *OU
 _LETTERS = {"R": (30, 17, 17, 30, 20, 18, 17), "A": (14, 17, 17, 31, 17, 17, 17)}
 
 Index = tuple[int, int, int]
-Grey = npt.NDArray[np.uint8]
-Bools = npt.NDArray[np.bool_]
+Grey = np.ndarray
+Bools = np.ndarray
 
 
 def montage(
-    images: Mapping[str, npt.NDArray[Any]],
-    mask: npt.NDArray[Any] | None,
+    images: Mapping[str, np.ndarray],
+    mask: np.ndarray | None,
     spacing: Sequence[float],
-    cells: npt.NDArray[np.bool_] | None = None,
+    cells: np.ndarray | None = None,
 ) -> bytes:
     """Axial, coronal and sagittal slices side by side, one row per image, as a JPEG of about 20 kB per row.
 
@@ -79,7 +77,7 @@ def montage(
     return file.getvalue()
 
 
-def lesion_slices(mask: npt.NDArray[Any], cells: npt.NDArray[np.bool_] | None = None) -> Index | None:
+def lesion_slices(mask: np.ndarray, cells: np.ndarray | None = None) -> Index | None:
     """Along each axis the slice with most lesion, within the box around the largest lesion; None for an empty mask.
 
     Lesions are told apart on the cells of `lesion_load.coarse`, so that those a few mm apart count as one.
@@ -120,7 +118,7 @@ def _others(axis: int) -> tuple[int, int]:
     return (1, 2) if axis == 0 else (0, 2) if axis == 1 else (0, 1)
 
 
-def _middle_of_highest(profile: npt.NDArray[np.intp]) -> int:
+def _middle_of_highest(profile: np.ndarray) -> int:
     highest = np.flatnonzero(profile == profile.max())
     return int(highest[len(highest) // 2])
 
@@ -134,7 +132,7 @@ def _panel_sizes(shape: Sequence[int], spacing: Sequence[float]) -> list[tuple[i
     return [(pixels[columns], pixels[rows]) for columns, rows in (_others(ACROSS[plane]) for plane in PLANES)]
 
 
-def _to_grey(sections: Sequence[npt.NDArray[Any]]) -> list[Grey]:
+def _to_grey(sections: Sequence[np.ndarray]) -> list[Grey]:
     """Slices of one image on one grey scale."""
     values = [section.astype(np.float32) for section in sections]
     low, high = _window(values)
@@ -144,7 +142,7 @@ def _to_grey(sections: Sequence[npt.NDArray[Any]]) -> list[Grey]:
     return [np.fmin(np.fmax((section - low) * scale, 0), _WHITE).astype(np.uint8) for section in values]
 
 
-def _window(sections: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
+def _window(sections: Sequence[np.ndarray]) -> tuple[float, float]:
     """What to show as black and as white."""
     sample = np.concatenate([section[::3, ::3].ravel() for section in sections])
     sample = sample[np.isfinite(sample)]
@@ -158,7 +156,7 @@ def _window(sections: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
 
 
 def _resized(section: Grey, size: tuple[int, int]) -> Grey:
-    """(height, width) of ``size``, interpolated; never a view of the section."""
+    """(height, width) of `size`, interpolated; never a view of the section."""
     if section.shape == (size[1], size[0]):
         return section.copy()
     return np.array(Image.fromarray(section).resize(size, Image.Resampling.BILINEAR))
@@ -188,7 +186,7 @@ def _write(letter: str, panel: Grey) -> None:
         panel[top : top + height, :width] = bitmap * np.uint8(_WHITE)
 
 
-def _tiled(panels: Sequence[Sequence[npt.NDArray[Any]]]) -> npt.NDArray[Any]:
+def _tiled(panels: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Rows of panels on black (or False), each panel in the middle of its row."""
     heights = [max(panel.shape[0] for panel in row) for row in panels]
     width = sum(panel.shape[1] + _GAP for panel in panels[0]) - _GAP

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 PLANES = ("axial", "coronal", "sagittal")
 ACROSS = {"axial": 2, "coronal": 1, "sagittal": 0}
@@ -14,7 +11,7 @@ LEFT_SIDE = {"axial": "R", "coronal": "R", "sagittal": "A"}
 """What lies at the left edge of the picture: the patient's right, or the front."""
 
 
-def cut(volume: npt.NDArray[Any], plane: str, index: int) -> npt.NDArray[Any]:
+def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
     """One slice as it is shown.
 
     Args:
@@ -29,6 +26,6 @@ def cut(volume: npt.NDArray[Any], plane: str, index: int) -> npt.NDArray[Any]:
     return turn(np.moveaxis(volume, ACROSS[plane], 0)[index])
 
 
-def turn(section: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def turn(section: np.ndarray) -> np.ndarray:
     """(rows, columns) as shown, of a slice with its two axes in the order right, anterior, superior."""
     return section[::-1, ::-1].T

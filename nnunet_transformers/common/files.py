@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,3 +28,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file, UTF-8 where it is text, so that it is never seen half-written."""
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file so that a crash leaves the old or the new one, on disk when this returns.
+
+    A new file is its owner's only, from its first byte on; one that is there keeps its mode.
+    """
+    with replacing(path) as partial:
+        partial.unlink(missing_ok=True)
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            partial.chmod(stat.S_IMODE(path.stat().st_mode))

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from nnunet_transformers.common.locks import exclusive
 from nnunet_transformers.common.problems import user_error
-
-if sys.platform != "win32":
-    import fcntl
 
 
 @contextlib.contextmanager
@@ -33,7 +30,7 @@ def _refuse_existing(target: Path) -> None:
 def new_folders(
     targets: Sequence[Path], *, resume: bool = False, check: Callable[[Path], None] = _refuse_existing
 ) -> Iterator[list[Path]]:
-    """Yield hidden folders beside ``targets`` that are all renamed to them on success, and removed on any exception.
+    """Yield hidden folders beside `targets` that are all renamed to them on success, and removed on any exception.
 
     What a killed run left there is removed first; a run still in progress is not disturbed.
 
@@ -48,7 +45,7 @@ def new_folders(
     with contextlib.ExitStack() as stack:
         stagings = [stack.enter_context(_staging(target, resume)) for target in targets]
         yield stagings
-        with _locked(targets[0].parent):
+        with exclusive(targets[0].parent):
             for target in targets:
                 check(target)
             for staging, target in zip(stagings, targets, strict=True):
@@ -66,7 +63,11 @@ def _staging(target: Path, resume: bool) -> Iterator[Path]:
     staging = partial_folder(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.mkdir(exist_ok=True)
-    with _locked(staging, writing=target):
+    with exclusive(staging, wait=False) as taken:
+        if not taken:
+            raise user_error(
+                "IN_PROGRESS", f"another process is writing {target}", "Wait for it to end.", "Nothing was written."
+            )
         try:
             if not resume:
                 _empty(staging)
@@ -83,27 +84,3 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, writing: Path | None = None) -> Iterator[None]:
-    """Hold a lock on a folder that the system releases when this process ends, however it ends.
-
-    Args:
-        folder: the folder.
-        writing: what a process that has the lock is writing, so that to wait for it would be long: an error instead.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if writing else 0))
-        except BlockingIOError:
-            raise user_error(
-                "IN_PROGRESS", f"another process is writing {writing}", "Wait for it to end.", "Nothing was written."
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)

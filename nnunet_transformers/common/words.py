@@ -26,14 +26,19 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + more
 
 
+def some(names: Sequence[str], most: int = 3) -> str:
+    """ "a, b, c, …", where the sentence has said already how many there are."""
+    return ", ".join(names[:most]) + ", …" * (len(names) > most)
+
+
 def counted(count: int, one: str, many: str = "") -> str:
     """ "1 case", "3 cases"."""
     return f"{count} {one if count == 1 else many or one + 's'}"
 
 
-def joined(parts: Sequence[str]) -> str:
+def joined(parts: Sequence[str], last: str = "and") -> str:
     """ "a", "a and b", "a, b and c"."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {last} {parts[-1]}" if parts else ""
 
 
 def nearest(name: str, known: Collection[str]) -> str:

@@ -7,46 +7,41 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from nnunet_transformers.common.words import counted
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.model import Dataset, Experiment, Folders, Model
-from nnunet_transformers.comparison.metrics.evaluation import Pair, update
-from nnunet_transformers.comparison.metrics.evaluation import evaluate as measure
 from nnunet_transformers.comparison.metrics.images import DataFolders
-from nnunet_transformers.comparison.metrics.labels import Labels, read_labels
-from nnunet_transformers.comparison.metrics.pairs import (
-    CROSS_VALIDATION,
-    People,
-    recorded_scores,
-    test_set_pairs,
-    validation_pairs,
-)
-from nnunet_transformers.comparison.metrics.scores_table import write_scores
+from nnunet_transformers.comparison.metrics.labels import read_labels
+from nnunet_transformers.comparison.metrics.pairs import People, test_set_pairs, validation_pairs
+from nnunet_transformers.comparison.metrics.scoring import corrected_labels, only_recorded, recorded_dice, scores_of
 from nnunet_transformers.comparison.nnunet import commands
-from nnunet_transformers.comparison.nnunet.names import short_names
+from nnunet_transformers.comparison.nnunet.baseline import choose_baseline
+from nnunet_transformers.comparison.nnunet.model_id import ensemble_name
+from nnunet_transformers.comparison.nnunet.names import common_ending, ensemble_label, short_names
+from nnunet_transformers.comparison.nnunet.results import Ensemble, Results, read_results
 from nnunet_transformers.comparison.nnunet.results import Model as TrainedModel
-from nnunet_transformers.comparison.nnunet.results import Results, read_results
 from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
+from nnunet_transformers.comparison.nnunet.timing import read_training
 from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
 from nnunet_transformers.comparison.reporting.page import write_report
 from nnunet_transformers.comparison.running.step import Step
-from nnunet_transformers.comparison.running.steps import ensemble_name, predictions_folder, steps
+from nnunet_transformers.comparison.running.steps import predictions_folder, steps
 from nnunet_transformers.comparison.statistics.options import Options
 
 SCORES = "metrics.csv"
 
-_WHERE_TO_FIND_THEM = (
-    "Set nnUNet_raw, nnUNet_preprocessed and nnUNet_results to the folders that have them, or validate that fold again "
-    "(nnUNetv2_train … --val --npz)."
-)
-
 
 @dataclass(frozen=True)
 class _Scored:
-    """One dataset's results under the names of the report, and its scores."""
+    """One dataset's results under the names of the report, and its scores.
+
+    Attributes:
+        remarks: what a reader has to know first, as sentences.
+        notes: what is not scored and why.
+    """
 
     results: Results
     names: Mapping[str, str]
@@ -54,6 +49,7 @@ class _Scored:
     test_sets: tuple[TestSet, ...]
     scores: pd.DataFrame
     remarks: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def evaluate(experiment: Experiment, jobs: int = 1) -> list[Path]:
@@ -66,7 +62,7 @@ def evaluate(experiment: Experiment, jobs: int = 1) -> list[Path]:
         The table of scores of each dataset, in the experiment's output folder.
 
     Raises:
-        ComparisonError: nothing is validated yet, or a segmentation is missing or cannot be compared.
+        ComparisonError: nothing is validated yet, or no segmentation can be compared with its reference.
     """
     folders = experiment.nnunet_folders()
     for dataset in experiment.datasets:
@@ -87,7 +83,9 @@ def report(experiment: Experiment, jobs: int = 1) -> list[Path]:
         scored = _scored_dataset(experiment, dataset, folders, jobs)
         title = f"{experiment.name}: {scored.results.dataset}"
         margins = experiment.equivalence_margin
-        written.append(_write(scored, experiment.baseline, margins, title, run, _output(experiment, dataset)))
+        options = Options(margins=margins) if margins else Options()
+        output = _output(experiment, dataset)
+        written.append(_write(scored, experiment.baseline, output, commands=run, title=title, options=options))
     return written
 
 
@@ -129,7 +127,7 @@ def report_of_results(
         folders: nnU-Net's; default: those its environment variables name.
         trainers: those to show, with plans and configuration where one was trained with several
             (``trainer__plans__configuration``); default: all.
-        baseline: the trainer the others are compared with; default: nnU-Net's own.
+        baseline: the trainer the others are compared with; default: see `baseline.choose_baseline`.
         test_sets: predictions of cases no model was trained on, by the identifier of the model.
         lesion_labels: the labels that together are the lesion, where the dataset has several.
         remarks: sentences a reader has to know first.
@@ -142,26 +140,21 @@ def report_of_results(
     folders = folders or _folders_of_environment()
     results = read_results(_dataset_folder(folders.results, dataset_id), _splits(folders, dataset_id))
     results = _shown(results, [*trainers, baseline] if trainers and baseline else trainers)
-    first = _named(results, baseline) if baseline else results.baseline
+    trainings = {model.identifier: read_training(model) for model in results.models}
+    first, why = (_named(results, baseline), "") if baseline else choose_baseline(results, trainings)
     names = short_names(results)
-    data = _data(folders, dataset_id)
-    people = People.of(data.raw)
-    pairs, missing = validation_pairs(_entries(results), names, data, people)
-    sets = []
-    for test in test_sets:
-        predictions = {names.get(key, key): folder for key, folder in test.predictions.items()}
-        sets.append(replace(test, predictions=predictions))
-        if test.references:
-            pairs += test_set_pairs(test.name, predictions, test.references, people, list(predictions))
-    labels = read_labels(results.baseline.folder / "dataset.json", lesion_labels)
-    scores = _scores(output / SCORES, pairs, missing, results, names, data, labels, jobs)
-    scored = _Scored(results, names, data, tuple(sets), scores, (*remarks, *_remarks(missing, labels)))
-    return _write(scored, names[first.identifier], {}, "", commands_run, output)
+    sets = [
+        replace(test, predictions={names.get(key, key): folder for key, folder in test.predictions.items()})
+        for test in test_sets
+    ]
+    scored = _score(results, names, sets, _data(folders, dataset_id), lesion_labels, output, jobs)
+    if ending := common_ending(results):
+        remarks = (*remarks, f"All trainers end in {ending}, which is left out of their names.")
+    scored = replace(scored, remarks=(*remarks, *scored.remarks))
+    return _write(scored, names[first.identifier], output, trainings=trainings, why_baseline=why, commands=commands_run)
 
 
-def _write(
-    scored: _Scored, baseline: str, margins: Mapping[str, float], title: str, run: Sequence[str], output: Path
-) -> Path:
+def _write(scored: _Scored, baseline: str, output: Path, *, commands: Sequence[str], **asked: Any) -> Path:
     given = ReportInput(
         scores=scored.scores,
         results=scored.results,
@@ -169,60 +162,50 @@ def _write(
         baseline=baseline,
         data=scored.data,
         test_sets=scored.test_sets,
-        options=Options(margins=margins) if margins else Options(),
-        commands=tuple(run),
+        commands=tuple(commands),
         remarks=scored.remarks,
-        title=title,
+        notes=scored.notes,
+        **asked,
     )
     return write_report(given, output)
 
 
-def _scores(
-    table: Path,
-    pairs: Sequence[Pair],
-    missing: Sequence[str],
+def _score(
     results: Results,
     names: Mapping[str, str],
+    test_sets: Sequence[TestSet],
     data: DataFolders,
-    labels: Labels,
+    lesion_labels: Sequence[int],
+    output: Path,
     jobs: int,
-) -> pd.DataFrame:
-    """All metrics where the segmentations are there; nnU-Net's own Dice of the cross-validation where some are not.
-
-    A mixture would compare models by different definitions.
-    """
-    if not missing:
-        return update(table, pairs, jobs, labels=labels)
-    if any(entry.scores["case"].duplicated().any() for entry in _entries(results)):
-        raise ComparisonError(
-            f"{_not_there(missing)}; and of a dataset with several labels nnU-Net recorded no Dice of the lesion",
-            f"{_WHERE_TO_FIND_THEM} Nothing was written.",
-            "NO_SEGMENTATIONS",
-        )
-    recorded = recorded_scores(_entries(results), names, People.of(data.raw))
-    of_test_sets = [pair for pair in pairs if pair.set != CROSS_VALIDATION]
-    if of_test_sets:
-        recorded = pd.concat([recorded, measure(of_test_sets, jobs, labels=labels)], ignore_index=True)
-    write_scores(recorded, table)
-    return recorded
-
-
-def _not_there(missing: Sequence[str]) -> str:
-    one = len(missing) == 1
-    what = f"{counted(len(missing), 'segmentation')} {'is' if one else 'are'} not where nnU-Net recorded"
-    return f"{what} {'it' if one else 'them'}, such as {missing[0]}"
-
-
-def _remarks(missing: Sequence[str], labels: Labels) -> tuple[str, ...]:
-    remarks = []
-    if missing:
-        remarks.append(
-            f"{_not_there(missing)}: only nnU-Net's own Dice of the cross-validation is shown (1 where both masks are "
-            f"empty), without lesion volumes. For all metrics: {_WHERE_TO_FIND_THEM}"
-        )
-    elif labels.ignore is not None:
+) -> _Scored:
+    """Score what the cross-validation and the test sets have; the table is written to `output`."""
+    people = People.of(data.raw)
+    entries: list[TrainedModel | Ensemble] = [*results.models, *results.ensembles]
+    pairs, absent = validation_pairs(entries, names, data, people)
+    labels = read_labels(_description(results, data), lesion_labels)
+    remarks = [*corrected_labels(pairs, data)]
+    if labels.ignore is not None:
         remarks.append("Voxels with the ignore label in the reference count nowhere.")
-    return tuple(remarks)
+    recorded = None
+    scored = {pair.model for pair in pairs}
+    if without := [name for model in results.models if (name := names[model.identifier]) not in scored]:
+        recorded = recorded_dice(entries, names, people, absent)
+        remarks = [only_recorded(absent, without)]
+        pairs, absent = [], []
+    for test in test_sets:
+        if test.references:
+            of_set, not_there = test_set_pairs(test.name, test.predictions, test.references, people)
+            pairs, absent = [*pairs, *of_set], [*absent, *not_there]
+    scores, notes = scores_of(pairs, absent, output / SCORES, jobs, labels, recorded)
+    return _Scored(results, names, data, tuple(test_sets), scores, tuple(remarks), notes)
+
+
+def _description(results: Results, data: DataFolders) -> Path:
+    """The dataset.json that a model was trained with, or else the dataset's own."""
+    folders = [*(model.folder for model in results.models), data.preprocessed, data.raw]
+    found = [path for folder in folders if folder and (path := folder / "dataset.json").is_file()]
+    return found[0] if found else results.first.folder / "dataset.json"
 
 
 def _output(experiment: Experiment, dataset: Dataset) -> Path:
@@ -230,7 +213,8 @@ def _output(experiment: Experiment, dataset: Dataset) -> Path:
 
 
 def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, jobs: int) -> _Scored:
-    results = read_results(_dataset_folder(folders.results, dataset.id), _splits(folders, dataset.id))
+    found = _dataset_folder(folders.results, dataset.id)
+    results = read_results(found, _splits(folders, dataset.id), experiment.folds)
     models = experiment.models_of(dataset.id)
     of_models = {model.identifier: model.name for model in models}
     results = _of_experiment(results, experiment, dataset.id)
@@ -238,33 +222,33 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
     of_members = {frozenset(member.identifier for member in each.members): each.name for each in listed}
     ensembles = {
         ensemble.identifier: of_members.get(frozenset(ensemble.members), "")
-        or "ensemble of " + " + ".join(of_models[member] for member in ensemble.members)
+        or ensemble_label([of_models[member] for member in ensemble.members])
         for ensemble in results.ensembles
     }
-    names = {**of_models, **ensembles}
-    data = _data(folders, dataset.id)
-    people = People.of(data.raw)
-    pairs, missing = validation_pairs(_entries(results), names, data, people)
+    shown = {model.identifier: of_models[model.identifier] for model in results.models} | ensembles
     test_sets = []
     for test in dataset.test_sets:
         folder = predictions_folder(experiment, folders, dataset.id, test.name)
         of_folder = {model.identifier: model.name for model in models}
-        of_folder |= {ensemble_name(each.members, experiment.folds): each.name for each in listed}
+        of_folder |= {
+            ensemble_name((member.identifier for member in each.members), experiment.folds): each.name
+            for each in listed
+        }
         of_folder["selected"] = "selected by nnU-Net"
         predictions = {name: path for key, name in of_folder.items() if (path := folder / key).is_dir()}
         test_sets.append(TestSet(test.name, predictions, test.references))
-        if test.references:
-            pairs += test_set_pairs(test.name, predictions, test.references, people, list(predictions))
-    labels = read_labels(results.baseline.folder / "dataset.json", experiment.lesion_labels)
-    scores = _scores(_output(experiment, dataset) / SCORES, pairs, missing, results, names, data, labels, jobs)
+    data, output = _data(folders, dataset.id), _output(experiment, dataset)
+    scored = _score(results, shown, test_sets, data, experiment.lesion_labels, output, jobs)
+    scores = scored.scores
     if experiment.metrics:
         scores = scores[scores["metric"].isin(["dice", *experiment.metrics])]
-    without = tuple(
+    without = (
         f"{each.name} is in the experiment and has no scores of the cross-validation: run the experiment again."
         for each in listed
-        if each.name not in names.values()
+        if each.name not in shown.values()
     )
-    return _Scored(results, names, data, tuple(test_sets), scores, (*_remarks(missing, labels), *without))
+    names = {**of_models, **ensembles}
+    return replace(scored, names=names, scores=scores, remarks=(*experiment.remarks, *scored.remarks, *without))
 
 
 @dataclass(frozen=True)
@@ -280,7 +264,7 @@ def _listed(experiment: Experiment, models: Sequence[Model]) -> list[_Listed]:
         return []
     of_name = {model.name: model for model in models}
     return [
-        _Listed("ensemble of " + " + ".join(members), tuple(of_name[member] for member in members))
+        _Listed(ensemble_label(members), tuple(of_name[member] for member in members))
         for members in experiment.ensembles
         if set(members) <= set(of_name)
     ]
@@ -289,7 +273,11 @@ def _listed(experiment: Experiment, models: Sequence[Model]) -> list[_Listed]:
 def _of_experiment(results: Results, experiment: Experiment, dataset: int) -> Results:
     """The models and ensembles that the experiment is about; the folder may hold others."""
     identifiers = {model.identifier for model in experiment.models_of(dataset)}
-    models = tuple(model for model in results.models if model.identifier in identifiers)
+    models = tuple(
+        replace(model, scores=_of_folds(model.scores, experiment.folds))
+        for model in results.models
+        if model.identifier in identifiers
+    )
     listed = [{m.identifier for m in each.members} for each in _listed(experiment, experiment.models_of(dataset))]
     ensembles = tuple(
         each
@@ -305,6 +293,11 @@ def _of_experiment(results: Results, experiment: Experiment, dataset: int) -> Re
         )
     without = tuple(sorted(identifiers - {model.identifier for model in models}))
     return replace(results, models=models, ensembles=ensembles, not_validated=without)
+
+
+def _of_folds(scores: pd.DataFrame, folds: Sequence[int]) -> pd.DataFrame:
+    """Other experiments may have trained more folds; where only merged scores are there, theirs are not known."""
+    return scores[scores["fold"].isin(folds) | scores["fold"].isna()].reset_index(drop=True)
 
 
 def _named(results: Results, name: str) -> TrainedModel:
@@ -332,12 +325,8 @@ def _shown(results: Results, trainers: Sequence[str]) -> Results:
     models = tuple(model for model in results.models if {model.trainer, model.identifier} & set(trainers))
     kept = {model.identifier for model in models}
     ensembles = tuple(each for each in results.ensembles if set(each.members) <= kept)
-    without = tuple(name for name in results.not_validated if {name, name.split("__")[0]} & set(trainers))
+    without = tuple(name for name in results.not_validated if {name, name.partition("__")[0]} & set(trainers))
     return replace(results, models=models, ensembles=ensembles, not_validated=without)
-
-
-def _entries(results: Results) -> list:
-    return [*results.models, *results.ensembles]
 
 
 def _dataset_folder(folder: Path, dataset_id: int) -> Path:

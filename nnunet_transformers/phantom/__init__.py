@@ -13,6 +13,7 @@ docs/phantom.md says what is modelled and what is not.
 """
 
 from nnunet_transformers.phantom.errors import PhantomError
+from nnunet_transformers.phantom.lesions import VOLUMES_ML
 from nnunet_transformers.phantom.tree import write_phantom
 
-__all__ = ["PhantomError", "write_phantom"]
+__all__ = ["VOLUMES_ML", "PhantomError", "write_phantom"]

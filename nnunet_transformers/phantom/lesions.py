@@ -19,7 +19,7 @@ from nnunet_transformers.phantom.fields import Array
 from nnunet_transformers.phantom.template import LATTICE, Template
 
 MEDIAN_ML, SHAPE = 5.3, 2.0
-SMALLEST_ML, LARGEST_ML = 0.013, 400.0
+VOLUMES_ML = (0.013, 400.0)
 
 # Centres in the right hemisphere, their spread, in mm, and how often: corona radiata, putamen and internal capsule,
 # thalamus, centrum semiovale, pons, cerebellum.
@@ -77,17 +77,20 @@ class Focus:
         return distance + np.float32(1 + self.radius / 4) * beyond_midline
 
 
-def draw_volume(rng: np.random.Generator) -> float:
-    """Total lesion volume of one subject in ml."""
+def draw_volume(rng: np.random.Generator, volumes_ml: Sequence[float] = VOLUMES_ML) -> float:
+    """Total lesion volume of one subject in ml, between the smallest and the largest."""
+    smallest, largest = volumes_ml
     while True:
         volume = float(rng.lognormal(np.log(MEDIAN_ML), SHAPE))
-        if SMALLEST_ML <= volume <= LARGEST_ML:
+        if smallest <= volume <= largest:
             return volume
 
 
-def draw_infarct(rng: np.random.Generator, template: Template) -> tuple[Focus, ...]:
+def draw_infarct(
+    rng: np.random.Generator, template: Template, volumes_ml: Sequence[float] = VOLUMES_ML
+) -> tuple[Focus, ...]:
     """One subject's foci, largest first: one in half of the subjects, up to six in others, sometimes on both sides."""
-    volume = draw_volume(rng)
+    volume = draw_volume(rng, volumes_ml)
     extra = int(rng.choice(6, p=(0.5, 0.22, 0.13, 0.08, 0.05, 0.02)))
     main_share = rng.uniform(0.6, 0.95) if extra else 1.0
     shares = (1 - main_share) * rng.dirichlet(np.ones(extra)) if extra else np.empty(0)
@@ -99,7 +102,7 @@ def draw_infarct(rng: np.random.Generator, template: Template) -> tuple[Focus, .
         focus_side = side * int(rng.choice((-1, 1))) if far else side
         near = None if far else main
         focus = _draw_focus(rng, template, volume * share, focus_side, near)
-        if focus.volume_ml >= SMALLEST_ML:
+        if focus.volume_ml >= VOLUMES_ML[0]:
             foci.append(focus)
     return tuple(foci)
 

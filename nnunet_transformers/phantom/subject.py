@@ -13,7 +13,7 @@ from nnunet_transformers.phantom.acquisition import Scanner, acquire
 from nnunet_transformers.phantom.anatomy import Anatomy, add_white_matter_hyperintensities, deform, draw_displacement
 from nnunet_transformers.phantom.fields import Array, Grid, random_field
 from nnunet_transformers.phantom.head import draw_head
-from nnunet_transformers.phantom.lesions import MIN_TISSUE, draw_infarct, lesion_depth, scars
+from nnunet_transformers.phantom.lesions import MIN_TISSUE, VOLUMES_ML, draw_infarct, lesion_depth, scars
 from nnunet_transformers.phantom.mask_shapes import load_mask, mask_depth
 from nnunet_transformers.phantom.template import LATTICE, TEMPLATE_CSF, Template
 
@@ -34,13 +34,19 @@ class Subject:
 
 
 def make_subject(
-    template: Template, grid: Grid, scanner: Scanner, seed: np.random.SeedSequence, masks: Sequence[Path]
+    template: Template,
+    grid: Grid,
+    scanner: Scanner,
+    seed: np.random.SeedSequence,
+    masks: Sequence[Path],
+    volumes_ml: Sequence[float] = VOLUMES_ML,
 ) -> Subject:
     """Draw and image one subject.
 
     Args:
         seed: everything random comes from it; the anatomy and the lesion do not depend on the grid.
         masks: files to take the lesion's shape from; none for generated lesions.
+        volumes_ml: the smallest and the largest volume of generated lesions.
 
     Raises:
         PhantomError: the drawn mask cannot be used.
@@ -51,7 +57,7 @@ def make_subject(
         anatomy = deform(template, draw_displacement(anatomy_rng, template, [shape.scar]), grid)
         depth, source = mask_depth(shape, anatomy, grid.spacing), shape.path.name
     else:
-        foci = draw_infarct(lesion_rng, template)
+        foci = draw_infarct(lesion_rng, template, volumes_ml)
         anatomy = deform(template, draw_displacement(anatomy_rng, template, scars(foci)), grid)
         depth, source = lesion_depth(foci, anatomy, grid.voxel_ml), "generated"
 

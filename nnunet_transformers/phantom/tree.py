@@ -7,7 +7,7 @@ import math
 import operator
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.phantom.acquisition import Scanner, draw_scanner
 from nnunet_transformers.phantom.errors import refusal
 from nnunet_transformers.phantom.fields import Grid, grid_at
+from nnunet_transformers.phantom.lesions import VOLUMES_ML
 from nnunet_transformers.phantom.mask_shapes import find_masks
 from nnunet_transformers.phantom.subject import Subject, make_subject
 from nnunet_transformers.phantom.template import load_template
@@ -85,6 +86,7 @@ def write_phantom(
     subjects: int,
     seed: int = 0,
     spacing: float = 1.0,
+    lesion_ml: Sequence[float] = VOLUMES_ML,
     lesions: Path | None = None,
     test_subjects: int = 0,
 ) -> Path:
@@ -99,6 +101,7 @@ def write_phantom(
         seed: another seed, other subjects and other scanners.
         spacing: edge of the cubic voxel in mm, 0.5 to 10. 1 gives ATLAS's own grid, 197 × 233 × 189; others cover the
             same field of view.
+        lesion_ml: the smallest and the largest volume of generated lesions; the defaults are ATLAS's.
         lesions: a folder of NIfTI masks in MNI space whose shapes are used; generated shapes without it.
         test_subjects: how many in ATLAS_2/Testing, their masks in destination/hidden_test_masks.
 
@@ -112,6 +115,7 @@ def write_phantom(
     """
     destination = Path(destination)
     _check_numbers(subjects, test_subjects, seed, spacing)
+    _check_volumes(lesion_ml)
     _check_destination(destination)
     masks = find_masks(Path(lesions)) if lesions is not None else []
     grid = grid_at(float(spacing))
@@ -123,7 +127,7 @@ def write_phantom(
         with new_folder(destination) as folder:
             rows = []
             for place in tqdm(places, desc="phantom", unit="subject"):
-                subject = make_subject(template, grid, scanners[place.site], place.seed, masks)
+                subject = make_subject(template, grid, scanners[place.site], place.seed, masks, lesion_ml)
                 _write_subject(folder, place, subject, grid)
                 rows.append(_row(place, subject, grid, seed))
             _write_table(folder / "phantom.tsv", rows)
@@ -151,6 +155,14 @@ def _check_numbers(subjects: int, test_subjects: int, seed: int, spacing: float)
             raise refusal("BAD_NUMBER", f"{name}: {value} is not a whole number {bounds}", "Correct the number")
     if not (math.isfinite(spacing) and 0.5 <= spacing <= 10):
         raise refusal("BAD_SPACING", f"spacing: {spacing} mm is not between 0.5 and 10 mm", "Correct the spacing")
+
+
+def _check_volumes(lesion_ml: Sequence[float]) -> None:
+    smallest, largest = VOLUMES_ML
+    if len(lesion_ml) != 2 or not smallest <= lesion_ml[0] <= lesion_ml[1] / 1.2 <= largest / 1.2:
+        given = " to ".join(f"{volume:g}" for volume in lesion_ml)
+        problem = f"lesion volumes: {given} ml is no range within {smallest} to {largest:g} ml that is a fifth wide"
+        raise refusal("BAD_VOLUMES", problem, "Correct them")
 
 
 def _check_destination(destination: Path) -> None:

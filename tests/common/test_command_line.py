@@ -31,6 +31,7 @@ class Arguments:
     pictures: Annotated[bool, Option("none")] = True
     quick: Annotated[bool, Option("fast")] = False
     example: Annotated[bool, Option("show one", prints=lambda: "an example\n")] = False
+    policy: Annotated[Literal["first", "group"] | None, Option("whose")] = None
     part: Annotated[Part, Group("a part")] = field(default_factory=Part)
 
 
@@ -44,7 +45,7 @@ def run(*argv: str, defaults: dict[str, object] | None = None) -> Any:
 
     command = Command("do", "do it", "%(prog)s x", take, Arguments, defaults or {})
     group = Command("all", "all of it", "%(prog)s do", commands=[command])
-    assert main([group], ["all", "do", *argv], prog="program", description="", version="1") == 3
+    assert main([group], ["all", "do", *argv], prog="program", description="") == 3
     return got[0]
 
 
@@ -136,4 +137,4 @@ def stopped_by(raised: BaseException, *argv: str) -> int:
     def stop(_: None) -> int:
         raise raised
 
-    return main([Command("do", "do it", "%(prog)s", stop)], argv, prog="program", description="", version="1")
+    return main([Command("do", "do it", "%(prog)s", stop)], argv, prog="program", description="")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from helpers.atlas_tree import AtlasTree, lesion, save, voxels
 
-from dataset_conversion import case_table
+from dataset_conversion.tables import case_table
 from nnunet_transformers.cli import main
 
 SUBJECTS = ("r001s001", "r001s002", "r002s001", "r002s002", "r003s001")

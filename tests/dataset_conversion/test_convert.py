@@ -17,9 +17,9 @@ from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 from helpers.conversion import convert
 
 import dataset_conversion.job as job
-from dataset_conversion import case_table
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
+from dataset_conversion.tables import case_table
 from nnunet_transformers.common.problems import UserError
 
 SUBJECTS = ("r001s001", "r001s002", "r002s001", "r009s003", "r048s012", "r048s013")

@@ -9,11 +9,11 @@ import pytest
 from helpers.atlas_tree import RAS, SHAPE, AtlasTree, save, voxels
 from helpers.conversion import convert
 
-from dataset_conversion import case_table
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
 from dataset_conversion.merge import merge
 from dataset_conversion.options import Target
+from dataset_conversion.tables import case_table
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.overlap import Overlap, overlap_findings, overlaps, resolve
+from dataset_conversion.tables.case_table import Case
 
 
 def case(subject: str, session: str = "1", split: str = "train", **metadata: str) -> Case:

@@ -18,13 +18,13 @@ from helpers.atlas_tree import RAS, lesion, save, voxels
 from helpers.conversion import convert
 
 import dataset_conversion.job as job
-from dataset_conversion import case_table
-from dataset_conversion.case_table import Case
-from dataset_conversion.checks import check_case
+from dataset_conversion.checks.case import check_case
+from dataset_conversion.dataset.records import Record, Records
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import table
-from dataset_conversion.records import Record, Records
+from dataset_conversion.tables import case_table
+from dataset_conversion.tables.case_table import Case
 
 PEOPLE = ("Dupont_Jean", "Martin_Anne", "Kergoat_Yann", "LeGall_Soizic", "Moal_Erwan")
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset_conversion import pseudonyms as module
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata, safe_metadata
+from dataset_conversion.tables.case_table import Case
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=12)
 
@@ -67,7 +67,7 @@ def test_a_name_does_not_depend_on_who_else_is_in_the_file(subjects: list[str], 
 
 
 def test_names_are_the_published_function_of_secret_and_name() -> None:
-    """HMAC-SHA256 of ``subject:31768`` under 32 zero bytes, as OpenSSL and base32 compute it."""
+    """HMAC-SHA256 of `subject:31768` under 32 zero bytes, as OpenSSL and base32 compute it."""
     assert Pseudonyms(bytes(32), {}, {}).subject("31768") == "sub-albp6bpb"
 
 

@@ -12,12 +12,12 @@ from helpers.atlas_tree import lesion, save, voxels
 from helpers.conversion import convert
 
 import dataset_conversion.job as job
-from dataset_conversion import case_table
-from dataset_conversion.case_table import Case
+from dataset_conversion.dataset.target import refuse_taken
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import table
-from dataset_conversion.target import refuse_taken
+from dataset_conversion.tables import case_table
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import UserError
 from nnunet_transformers.common.staging import new_folders
 
@@ -27,7 +27,7 @@ Run = Callable[..., Conversion]
 
 @pytest.fixture
 def run(tmp_path: Path, raw: Path) -> Run:
-    """Converts an export of which some subjects lack the FLAIR; these have no mask either if ``unlabelled``."""
+    """Converts an export of which some subjects lack the FLAIR; these have no mask either if `unlabelled`."""
     root = tmp_path / "export"
     for subject in SUBJECTS:
         for role in ("T1w", "FLAIR"):

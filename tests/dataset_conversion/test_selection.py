@@ -6,9 +6,9 @@ import unicodedata
 
 import pytest
 
-from dataset_conversion.case_table import Case
 from dataset_conversion.layouts import Scan
 from dataset_conversion.selection import select
+from dataset_conversion.tables.case_table import Case
 
 
 def case(subject: str, session: str, site: str = "") -> Case:

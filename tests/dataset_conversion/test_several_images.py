@@ -14,11 +14,11 @@ import SimpleITK
 from helpers.atlas_tree import RAS, SHAPE, lesion, save, voxels
 from helpers.conversion import convert
 
-from dataset_conversion import case_table
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import table
+from dataset_conversion.tables import case_table
+from dataset_conversion.tables.case_table import Case
 
 SUBJECTS = tuple(f"sub-{number:02d}" for number in range(1, 7))
 THICK = np.array([[0.8, 0, 0, -98], [0, 0.8, 0, -134], [0, 0, 2.5, -72], [0, 0, 0, 1]])

@@ -11,10 +11,10 @@ import pandas as pd
 from helpers.results_folder import write_model
 
 from nnunet_transformers.comparison.metrics.images import DataFolders
+from nnunet_transformers.comparison.metrics.scores_table import COLUMNS
 from nnunet_transformers.comparison.nnunet.names import short_names
 from nnunet_transformers.comparison.nnunet.results import read_results
 from nnunet_transformers.comparison.reporting import ReportInput
-from nnunet_transformers.comparison.reporting.checks import SCORE_COLUMNS
 from nnunet_transformers.comparison.statistics.options import Options
 
 BASELINE, SWIN, UNETR = "nnUNetTrainer", "nnUNetTrainerSwinUNETR", "nnUNetTrainerUNETR"
@@ -59,7 +59,7 @@ def score_table(
         for model, own in values.items()
         for number, (case, value) in enumerate(zip(case_names(len(own)), own, strict=True))
     ]
-    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS)).astype({"fold": "Int64"})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"fold": "Int64"})
 
 
 def dice_values(n: int = CASES, seed: int = 0) -> dict[str, list[float]]:

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -269,11 +270,15 @@ def test_an_interruption_leaves_nothing(
         ({"subjects": 1, "spacing": 0.4}, "spacing"),
         ({"subjects": 1, "spacing": 11}, "spacing"),
         ({"subjects": 1, "spacing": float("nan")}, "spacing"),
+        ({"subjects": 1, "lesion_ml": (200, 60)}, "lesion volumes"),
+        ({"subjects": 1, "lesion_ml": (60,)}, "lesion volumes"),
+        ({"subjects": 1, "lesion_ml": (60, 500)}, "lesion volumes"),
+        ({"subjects": 1, "lesion_ml": (60, 61)}, "lesion volumes"),
     ],
 )
-def test_a_number_out_of_range_is_named(arguments: dict[str, float], named: str, tmp_path: Path) -> None:
+def test_a_number_out_of_range_is_named(arguments: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(PhantomError, match=f"^{named}: "):
-        write_phantom(tmp_path / "phantom", **arguments)  # type: ignore[arg-type]
+        write_phantom(tmp_path / "phantom", **arguments)
     assert list(tmp_path.iterdir()) == []
 
 

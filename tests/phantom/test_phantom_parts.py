@@ -39,6 +39,11 @@ def test_lesion_volumes_are_spread_as_in_atlas() -> None:
     assert 20 < volumes.mean() < 45
 
 
+def test_lesion_volumes_stay_within_the_limits_that_are_given() -> None:
+    rng = np.random.default_rng(0)
+    assert all(60 <= draw_volume(rng, (60, 200)) <= 200 for _ in range(50))
+
+
 def test_half_of_the_infarcts_have_more_than_one_focus(template: Template) -> None:
     rng = np.random.default_rng(1)
     infarcts = [draw_infarct(rng, template) for _ in range(200)]

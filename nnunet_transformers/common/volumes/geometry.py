@@ -5,13 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 
-Affine = npt.NDArray[np.float64]
+Affine = np.ndarray
 
 
 def corner_distance(a: Affine, b: Affine, shape: Sequence[int]) -> float:
@@ -39,7 +37,7 @@ def orientation(affine: Affine) -> str:
     return "".join(nib.orientations.ornt2axcodes(_axes(affine)))
 
 
-def to_ras(data: npt.NDArray[Any], affine: Affine) -> tuple[npt.NDArray[Any], Affine]:
+def to_ras(data: np.ndarray, affine: Affine) -> tuple[np.ndarray, Affine]:
     """Flip and permute axes so that i, j, k point right, anterior and superior as closely as they can.
 
     Args:
@@ -63,13 +61,13 @@ def ras_grid(shape: Sequence[int], affine: Affine) -> tuple[tuple[int, ...], Aff
     return tuple(turned), affine @ nib.orientations.inv_ornt_aff(axes, shape)
 
 
-def _axes(affine: Affine) -> npt.NDArray[np.float64]:
+def _axes(affine: Affine) -> np.ndarray:
     """nibabel's orientation array; most files of a dataset have one of a few."""
     return _axes_of(np.ascontiguousarray(affine[:3, :3], dtype=np.float64).tobytes()).copy()
 
 
 @lru_cache(maxsize=1024)
-def _axes_of(matrix: bytes) -> npt.NDArray[np.float64]:
+def _axes_of(matrix: bytes) -> np.ndarray:
     affine = np.eye(4)
     affine[:3, :3] = np.frombuffer(matrix).reshape(3, 3)
     return nib.io_orientation(affine)

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 import SimpleITK
 from isal import igzip, isal_zlib
 from isal.igzip_lib import IsalError
@@ -47,15 +46,17 @@ class BadFileError(Exception):
 class Header:
     """What a file says about its voxels before they are read.
 
-    ``shape`` is (i, j, k), ``affine`` maps (i, j, k) to mm (sform before qform). ``oddities`` are the ways in which the
-    stored file is not the plain 3D ``.nii.gz`` that nnU-Net's reader expects.
+    `shape` is (i, j, k), `affine` maps (i, j, k) to mm (sform before qform). `oddities` are the ways in which the
+    stored file is not the plain 3D `.nii.gz` that nnU-Net's reader expects.
+
+    Attributes:
+        offset: where the voxels begin, in bytes.
     """
 
     shape: tuple[int, ...]
     affine: Affine
     nifti: nib.Nifti1Header
     offset: int
-    """Where the voxels begin, in bytes."""
     oddities: tuple[str, ...]
 
     @property
@@ -65,7 +66,7 @@ class Header:
 
     @property
     def code(self) -> int:
-        """The NIfTI code of the space that ``affine`` maps to (1 scanner, 2 aligned, 3 Talairach, 4 MNI)."""
+        """The NIfTI code of the space that `affine` maps to (1 scanner, 2 aligned, 3 Talairach, 4 MNI)."""
         sform, qform = int(self.nifti["sform_code"]), int(self.nifti["qform_code"])
         code = sform if sform > 0 else qform
         return code if code <= 4 else 2
@@ -82,12 +83,15 @@ class Header:
 
 @dataclass(frozen=True)
 class Volume:
-    """A three-dimensional NIfTI image in memory: ``data`` is (i, j, k), with the header's scale factors applied."""
+    """A three-dimensional NIfTI image in memory: `data` is (i, j, k), with the header's scale factors applied.
 
-    data: npt.NDArray[Any]
+    Attributes:
+        sha256: of the file.
+    """
+
+    data: np.ndarray
     header: Header
     sha256: str
-    """Of the file."""
 
     @property
     def affine(self) -> Affine:
@@ -196,7 +200,7 @@ def grid_header(affine: Affine, code: int) -> nib.Nifti1Header:
     return header
 
 
-def write(path: Path, data: npt.NDArray[Any], grid: nib.Nifti1Header) -> None:
+def write(path: Path, data: np.ndarray, grid: nib.Nifti1Header) -> None:
     """Write a .nii.gz with the grid of a header; equal arguments give equal bytes, wherever and whenever.
 
     Args:
@@ -255,7 +259,7 @@ def _read_bytes(path: Path) -> bytes:
 def _decompress(stored: bytes, *, all_members: bool = False) -> bytes:
     """Inflate all of it: checks length and CRC, which readers that stop after the last voxel never reach.
 
-    Of several members of which the first is as long as the last, only the first comes unless ``all_members`` is set.
+    Of several members of which the first is as long as the last, only the first comes unless `all_members` is set.
     """
     size = int.from_bytes(stored[-4:], "little")  # of the last member of a gzip file, which most often is the only one
     try:

@@ -41,7 +41,7 @@ from nnunet_transformers.comparison.experiment.model import (
 
 _FIELDS = (
     *("name", "dataset", "datasets", "trainers", "folds", "epochs", "baseline", "ensembles", "test_sets"),
-    *("lesion_labels", "metrics", "equivalence_margin", "where", "folders", "output", "copy_of"),
+    *("lesion_labels", "metrics", "equivalence_margin", "where", "folders", "output", "remarks", "copy_of"),
 )
 _DATASET_FIELDS = ("id", "test_sets")
 _TEST_SET_FIELDS = ("name", "images", "references")
@@ -113,6 +113,7 @@ def parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, M
         where=_where(fields["where"]) if "where" in fields else Local(),
         folders=_folders(fields["folders"], base) if "folders" in fields else {},
         output=fields["output"].path(base) if "output" in fields else base / name,
+        remarks=fields["remarks"].items(Value.text) if "remarks" in fields else (),
     )
     return experiment, fields, entries, root.problems
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.nnunet.model_id import ModelId
 
 FULLRES, LOWRES, CASCADE = "3d_fullres", "3d_lowres", "3d_cascade_fullres"  # names of nnU-Net's planner
 FOLDER_VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed", "results": "nnUNet_results"}
@@ -54,7 +55,7 @@ class Model:
     @property
     def identifier(self) -> str:
         """The name of its folder."""
-        return f"{self.trainer}__{self.plans}__{self.configuration}"
+        return str(ModelId(self.trainer, self.plans, self.configuration))
 
     def goes_on_from(self, other: Model) -> bool:
         """Whether this is a cascade, and the other model its first stage."""
@@ -127,6 +128,7 @@ class Experiment:
         equivalence_margin: by metric, in its unit: what is too small to matter.
         folders: those of nnU-Net's three folders that the file names.
         output: the folder of logs, predictions, scores and the report.
+        remarks: what a reader of the report has to know, as sentences.
     """
 
     path: Path
@@ -142,6 +144,7 @@ class Experiment:
     where: Local | Slurm
     folders: dict[str, Path]
     output: Path
+    remarks: tuple[str, ...] = ()
 
     def models_of(self, dataset: int) -> list[Model]:
         return [model for model in self.models if model.dataset == dataset]

@@ -1,9 +1,17 @@
-"""What each metric is, as a report prints it. R is the lesion in the reference, P in the prediction."""
+"""What each metric is and how it is computed. R is the lesion in the reference, P in the prediction.
+
+A metric stands here and nowhere else: name, unit, direction, definition and function.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
+
+from nnunet_transformers.comparison.metrics.lesions import LesionCounts
+from nnunet_transformers.comparison.metrics.mask_pair import MaskPair
+from nnunet_transformers.comparison.metrics.surface import SurfaceDistances
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,7 @@ class Metric:
         higher_is_better: None where neither is.
         definition: with its value where R, P or both are empty.
         source: who defined it.
+        compute: its value for a case; NaN where it is undefined.
     """
 
     name: str
@@ -25,6 +34,12 @@ class Metric:
     higher_is_better: bool | None
     definition: str
     source: str
+    compute: Callable[[MaskPair], float] = field(repr=False, compare=False)
+
+    @property
+    def sign(self) -> int:
+        """-1 where lower is better: a value or a difference times it is a gain."""
+        return -1 if self.higher_is_better is False else 1
 
 
 FACTS = ("reference_ml", "prediction_ml", "reference_empty", "prediction_empty", "both_empty")
@@ -54,6 +69,34 @@ _DISTANCE_OF_EMPTY = (
 )
 
 
+def _dice(pair: MaskPair) -> float:
+    return 1.0 if pair.are_both_empty else 2 * pair.n_common / (pair.n_reference + pair.n_predicted)
+
+
+def _volume_difference_ml(pair: MaskPair) -> float:
+    return pair.millilitres(pair.n_predicted - pair.n_reference)
+
+
+def _distance(of: Callable[[SurfaceDistances], float]) -> Callable[[MaskPair], float]:
+    def compute(pair: MaskPair) -> float:
+        if pair.distances is None:
+            return 0.0 if pair.are_both_empty else pair.diagonal_mm
+        return of(pair.distances)
+
+    return compute
+
+
+def _share_of_surfaces(tolerance_mm: float) -> Callable[[MaskPair], float]:
+    def compute(pair: MaskPair) -> float:
+        return float(pair.are_both_empty) if pair.distances is None else pair.distances.within(tolerance_mm)
+
+    return compute
+
+
+def _of_lesions(challenge: str, of: Callable[[LesionCounts], float]) -> Callable[[MaskPair], float]:
+    return lambda pair: of(pair.lesions(CONNECTIVITIES[challenge]))
+
+
 def _nsd(name: str) -> Metric:
     tolerance = f"{NSD_TOLERANCES_MM[name]:g} mm"
     return Metric(
@@ -65,6 +108,7 @@ def _nsd(name: str) -> Metric:
         f"{tolerance} (and 0.0001 mm, for spacings rounded in headers) from the other surface. {_SURFACE} Voxels are "
         "counted, not their area. Both empty: 1. One empty: 0.",
         _NIKOLOV,
+        _share_of_surfaces(NSD_TOLERANCES_MM[name]),
     )
 
 
@@ -86,6 +130,7 @@ def _lesion_metrics(challenge: str) -> list[Metric]:
             True,
             f"TP / (TP + (FP + FN) / 2). {counted} Both empty: 1. One empty: 0.",
             source,
+            _of_lesions(challenge, lambda lesions: lesions.f1),
         ),
         Metric(
             f"lesion_precision_{challenge}",
@@ -95,6 +140,7 @@ def _lesion_metrics(challenge: str) -> list[Metric]:
             f"TP / (TP + FP). {counted} P empty: 1 if R is empty too, else 0, so that a model gains nothing by "
             "predicting nothing. R empty and P not: 0.",
             from_counts,
+            _of_lesions(challenge, lambda lesions: lesions.precision),
         ),
         Metric(
             f"lesion_recall_{challenge}",
@@ -104,6 +150,7 @@ def _lesion_metrics(challenge: str) -> list[Metric]:
             f"TP / (TP + FN). {counted} R empty: undefined, whatever P is, so that it is undefined on the same cases "
             "for all models. P empty and R not: 0.",
             from_counts,
+            _of_lesions(challenge, lambda lesions: lesions.recall),
         ),
         Metric(
             f"lesion_count_difference_{challenge}",
@@ -113,6 +160,7 @@ def _lesion_metrics(challenge: str) -> list[Metric]:
             f"Absolute difference between the numbers of lesions in P and in R. A lesion is a {connectivity}-connected "
             f"component: voxels that share {neighbours}. An empty mask has 0 lesions.",
             source,
+            _of_lesions(challenge, lambda lesions: lesions.count_difference),
         ),
     ]
 
@@ -127,6 +175,7 @@ METRICS: dict[str, Metric] = {
             True,
             "2 |R ∩ P| / (|R| + |P|) in voxels. Both empty: 1 (nnU-Net: not a number). One empty: 0.",
             "Dice, Ecology 26:297 (1945)",
+            _dice,
         ),
         _nsd("nsd_1mm"),
         _nsd("nsd_2mm"),
@@ -139,6 +188,7 @@ METRICS: dict[str, Metric] = {
             "of P have a 95th percentile (interpolated linearly), those from P to R have another; the larger of the "
             f"two. {_SURFACE} {_DISTANCE_OF_EMPTY}",
             _METRICS_RELOADED,
+            _distance(lambda distances: distances.hausdorff_95),
         ),
         Metric(
             "assd_mm",
@@ -148,6 +198,7 @@ METRICS: dict[str, Metric] = {
             "Average symmetric surface distance: mean over the surface voxels of R and P together of the distance to "
             f"the nearest surface voxel of the other. {_SURFACE} {_DISTANCE_OF_EMPTY}",
             _HEIMANN,
+            _distance(lambda distances: distances.average),
         ),
         Metric(
             "volume_difference_ml",
@@ -156,6 +207,7 @@ METRICS: dict[str, Metric] = {
             None,
             "Volume of P minus volume of R; negative where too little was segmented.",
             _ISLES_PAPER,
+            _volume_difference_ml,
         ),
         Metric(
             "absolute_volume_difference_ml",
@@ -164,6 +216,7 @@ METRICS: dict[str, Metric] = {
             False,
             "Absolute value of the volume of P minus the volume of R.",
             _ISLES_PAPER,
+            lambda pair: abs(_volume_difference_ml(pair)),
         ),
         *_lesion_metrics("atlas"),
         *_lesion_metrics("isles"),

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -81,7 +81,14 @@ def evaluate(pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels = ONE_LABEL
     return _table(pairs, measured)
 
 
-def update(table: Path, pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels = ONE_LABEL) -> pd.DataFrame:
+def update(
+    table: Path,
+    pairs: Sequence[Pair],
+    jobs: int = 1,
+    *,
+    labels: Labels = ONE_LABEL,
+    on_unusable: Callable[[Pair, UnusableMasksError], None] | None = None,
+) -> pd.DataFrame:
     """Bring a table of scores up to date: like `evaluate`, but only what is new or changed is computed.
 
     Each case is noted in TABLE.cases.jsonl as soon as it is scored, with size and time of its two files. After an
@@ -89,6 +96,8 @@ def update(table: Path, pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels 
 
     Args:
         table: the CSV, see `scores_table.write_scores`. It holds the given pairs afterwards and no others.
+        on_unusable: called for each case that cannot be scored, which the table then lacks; default: an error once all
+            others are scored.
 
     Raises:
         ComparisonError: as in `evaluate`, or the table cannot be written. It is then as it was before.
@@ -99,10 +108,10 @@ def update(table: Path, pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels 
     known = {pair.key: values for pair in pairs if (values := notes.find(pair.key, stamps[pair.key])) is not None}
     new = [pair for pair in pairs if pair.key not in known]
     kept = f"The other cases are scored and noted in {notes.path}; the table was not changed: {table}"
-    for key, values in _measured(new, jobs, labels, kept):
+    for key, values in _measured(new, jobs, labels, kept, on_unusable):
         notes.add(key, stamps[key], values)
         known[key] = values
-    scores = _table(pairs, known)
+    scores = _table([pair for pair in pairs if pair.key in known], known)
     with writing_to(table):
         write_scores(scores, table)
     return scores
@@ -154,14 +163,23 @@ def _stamp(pair: Pair) -> list[int]:
     return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
 
 
-def _measured(pairs: Sequence[Pair], jobs: int, labels: Labels, kept: str) -> Iterator[tuple[Key, Values]]:
+def _measured(
+    pairs: Sequence[Pair],
+    jobs: int,
+    labels: Labels,
+    kept: str,
+    on_unusable: Callable[[Pair, UnusableMasksError], None] | None = None,
+) -> Iterator[tuple[Key, Values]]:
     """Values of each pair as it is done, and then an error if there was a problem; `kept` is the end of its text."""
     problems: list[UnusableMasksError] = []
     outcomes = _outcomes(pairs, jobs, labels)
     try:
         for pair, outcome in tqdm(outcomes, "metrics", len(pairs), unit="case", file=sys.stderr, disable=None):
             if isinstance(outcome, UnusableMasksError):
-                problems.append(outcome)
+                if on_unusable:
+                    on_unusable(pair, outcome)
+                else:
+                    problems.append(outcome)
             else:
                 yield pair.key, outcome
     except BrokenProcessPool as error:
@@ -176,6 +194,7 @@ def _measured(pairs: Sequence[Pair], jobs: int, labels: Labels, kept: str) -> It
 
 def _outcomes(pairs: Sequence[Pair], jobs: int, labels: Labels) -> Iterator[tuple[Pair, Values | UnusableMasksError]]:
     measure = partial(_measure, labels=labels)
+    pairs = sorted(pairs, key=lambda pair: pair.reference)  # one that several models share is read once in a row
     if min(jobs, len(pairs)) <= 1:
         yield from ((pair, measure(pair)) for pair in pairs)
         return

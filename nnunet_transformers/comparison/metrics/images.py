@@ -5,6 +5,7 @@ Arrays are (z, y, x) of an image turned to LPS: x runs to the patient's left, y 
 
 from __future__ import annotations
 
+import filecmp
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,12 +30,15 @@ class DataFolders:
     preprocessed: Path | None
 
     def reference(self, recorded: Path) -> Path | None:
-        """The reference segmentation that a summary.json recorded, here or where this dataset keeps its references."""
+        """The reference segmentation that a summary.json recorded, here or where this dataset keeps its references.
+
+        The copy in gt_segmentations is the one that nnU-Net validates with: labels may be corrected after it was made.
+        """
         candidates = [recorded]
-        if self.raw:
-            candidates += [self.raw / "labelsTr" / recorded.name, self.raw / "labelsTs" / recorded.name]
         if self.preprocessed:
             candidates.append(self.preprocessed / "gt_segmentations" / recorded.name)
+        if self.raw:
+            candidates += [self.raw / "labelsTr" / recorded.name, self.raw / "labelsTs" / recorded.name]
         return next((path for path in candidates if path.is_file()), None)
 
     def image(self, case: str) -> Path | None:
@@ -48,6 +52,11 @@ class DataFolders:
             listed = read_json(description).get("dataset", {}).get(case, {}).get("images", [])
             found = [path for name in listed[:1] if (path := self.raw / name).is_file()]
         return found[0] if found else None
+
+    def label(self, name: str) -> Path | None:
+        """A training label of the raw dataset, by the name of its file."""
+        path = self.raw / "labelsTr" / name if self.raw else None
+        return path if path and path.is_file() else None
 
     @property
     def splits(self) -> Path | None:
@@ -92,6 +101,18 @@ def _content_size(path: Path) -> int:
     buffer = bytearray(1 << 20)
     with igzip.open(path) as file:
         return sum(iter(lambda: file.readinto(buffer), 0))
+
+
+def same_voxels(first: Path, second: Path) -> bool:
+    """Whether two files hold the same voxels, however they are packed.
+
+    Raises:
+        UnreadableImageError: see `read_image`.
+    """
+    if first.samefile(second) or filecmp.cmp(first, second, shallow=False):
+        return True
+    images = [read_image(path) for path in (first, second)]
+    return bool(np.array_equal(*map(sitk.GetArrayViewFromImage, images)))
 
 
 def read_volume(path: Path) -> tuple[np.ndarray, tuple[float, ...]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def read_masks(
         UnusableMasksError: a file cannot be read or is not a 3D segmentation, the grids differ, or the files hold
             several labels and `labels` does not say which are lesion.
     """
-    images = {path: _read(path) for path in (reference, prediction)}
+    images = {reference: _read_again(reference), prediction: _read(prediction)}
     _refuse_other_grid(reference, images[reference], prediction, images[prediction])
     arrays = {path: sitk.GetArrayViewFromImage(image) for path, image in images.items()}
     found = {label for path, array in arrays.items() for label in _foreground_labels(path, array)} - {labels.ignore}
@@ -54,6 +55,20 @@ def read_masks(
     if labels.ignore is not None:
         of_prediction &= arrays[reference] != labels.ignore
     return of_reference, of_prediction, images[reference].GetSpacing()[::-1]
+
+
+def _read_again(path: Path) -> sitk.Image:
+    """A file that is asked for once per model, as it is now."""
+    try:
+        stamp = path.stat()
+    except OSError:
+        return _read(path)  # says what is wrong
+    return _read_stamped(path, stamp.st_size, stamp.st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _read_stamped(path: Path, size: int, changed: int) -> sitk.Image:
+    return _read(path)
 
 
 def _read(path: Path) -> sitk.Image:

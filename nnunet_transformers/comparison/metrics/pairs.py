@@ -11,13 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.metrics.evaluation import Pair
 from nnunet_transformers.comparison.metrics.images import DataFolders
-from nnunet_transformers.comparison.metrics.scores_table import COLUMNS
+from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Model, case_name
-
-CROSS_VALIDATION = "cross-validation"
 
 _ENDINGS = (".nii.gz", ".nii", ".nrrd", ".mha")
 
@@ -36,6 +33,8 @@ class People:
             return cls({})
         with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = csv.DictReader(file, delimiter="\t")
+            if "case" not in (rows.fieldnames or ()):
+                return cls({})
             return cls({row["case"]: (row.get("subject") or row["case"], row.get("site") or "") for row in rows})
 
     def subject(self, case: str) -> str:
@@ -45,9 +44,24 @@ class People:
         return self.of_case.get(case, ("", ""))[1]
 
 
+@dataclass(frozen=True)
+class Absent:
+    """A file that is not there, so that a case of a model is not scored.
+
+    Attributes:
+        model: as in the report; "" for all.
+        path: where it should be.
+    """
+
+    model: str
+    set: str
+    case: str
+    path: Path
+
+
 def validation_pairs(
     entries: Sequence[Model | Ensemble], names: Mapping[str, str], data: DataFolders, people: People
-) -> tuple[list[Pair], list[str]]:
+) -> tuple[list[Pair], list[Absent]]:
     """The validation cases of models and of their ensembles.
 
     Args:
@@ -59,28 +73,26 @@ def validation_pairs(
         The cases whose segmentations are there, and the files that are not.
     """
     pairs: list[Pair] = []
-    missing: dict[str, None] = {}
+    absent: list[Absent] = []
     for entry, row, fold in _cases(entries):
+        model, case, prediction = names[entry.identifier], row["case"], row["prediction"]
         reference = data.reference(row["reference"])
-        if not row["prediction"].is_file():
-            missing[str(row["prediction"])] = None
-        if reference is None:
-            missing[str(row["reference"])] = None
-        elif row["prediction"].is_file():
-            case = row["case"]
+        files = {prediction: prediction.is_file(), row["reference"]: reference is not None}
+        absent += [Absent(model, CROSS_VALIDATION, case, path) for path, is_there in files.items() if not is_there]
+        if reference and files[prediction]:
             pairs.append(
                 Pair(
-                    model=names[entry.identifier],
+                    model=model,
                     set=CROSS_VALIDATION,
                     fold=fold,
                     case=case,
                     subject=people.subject(case),
                     site=people.site(case),
                     reference=reference,
-                    prediction=row["prediction"],
+                    prediction=prediction,
                 )
             )
-    return pairs, list(missing)
+    return pairs, absent
 
 
 def recorded_scores(entries: Sequence[Model | Ensemble], names: Mapping[str, str], people: People) -> pd.DataFrame:
@@ -121,48 +133,36 @@ def _fold_of(entries: Sequence[Model | Ensemble]) -> dict[str, int]:
 
 
 def test_set_pairs(
-    name: str, predictions: Mapping[str, Path], references: Path, people: People, models: Sequence[str]
-) -> list[Pair]:
+    name: str, predictions: Mapping[str, Path], references: Path, people: People
+) -> tuple[list[Pair], list[Absent]]:
     """The predictions of a test set.
 
     Args:
         name: of the set.
-        predictions: the folder of each model, by its name in the report.
+        predictions: the folder of each model, by its name in the report and in its order.
         references: folder of segmentations named like the predictions.
-        models: names in the order of the report; those without a folder are left out.
 
-    Raises:
-        ComparisonError: a prediction has no reference.
+    Returns:
+        The cases with a prediction and a reference; and references that are not there, and predictions that no model
+        made of a reference.
     """
-    return [
-        Pair(
-            model=model,
-            set=name,
-            fold=None,
-            case=case,
-            subject=people.subject(case),
-            site=people.site(case),
-            reference=_reference(references, case, prediction),
-            prediction=prediction,
-        )
-        for model in models
-        if model in predictions
-        for case, prediction in _segmentations(predictions[model])
-    ]
+    of_case = dict(_segmentations(references))
+    pairs: list[Pair] = []
+    absent: list[Absent] = []
+    for model, folder in predictions.items():
+        for case, prediction in _segmentations(folder):
+            if case in of_case:
+                subject, site = people.subject(case), people.site(case)
+                pairs.append(Pair(model, name, None, case, subject, site, of_case[case], prediction))
+            else:
+                absent.append(Absent(model, name, case, references / prediction.name))
+    predicted = {pair.case for pair in pairs}
+    absent += [Absent("", name, case, path) for case, path in of_case.items() if case not in predicted]
+    return pairs, absent
 
 
 def _segmentations(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.iterdir()):
+    """Cases and files of a folder; nothing if it is not there."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.name.endswith(_ENDINGS):
             yield case_name(path.name), path
-
-
-def _reference(folder: Path, case: str, prediction: Path) -> Path:
-    found = [path for ending in _ENDINGS if (path := folder / f"{case}{ending}").is_file()]
-    if not found:
-        raise ComparisonError(
-            f"no reference for {prediction} in {folder}",
-            "References are named like the predictions. Nothing was written.",
-            "MISSING_REFERENCE",
-        )
-    return found[0]

@@ -10,6 +10,9 @@ import pandas as pd
 from nnunet_transformers.common.files import replacing
 from nnunet_transformers.comparison.errors import ComparisonError
 
+CROSS_VALIDATION = "cross-validation"
+"""The set of the cases that models were validated on, each by the fold that was not trained on it."""
+
 COLUMNS: dict[str, type | str] = {
     "model": str,
     "set": str,

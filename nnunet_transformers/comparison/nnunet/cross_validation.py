@@ -16,6 +16,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunet_transformers.comparison.nnunet.model_id import ModelId, ensemble_name
+
 
 def main(arguments: Sequence[str]) -> None:
     """Run one of the two; nnU-Net's folders are in the environment."""
@@ -36,7 +38,7 @@ def select(dataset: str, models: Sequence[str], folds: Sequence[int], *, ensembl
     """nnU-Net's selection among these models and, if `ensembles`, their pairs."""
     from nnunetv2.evaluation.find_best_configuration import find_best_configuration
 
-    parts = [dict(zip(("trainer", "plans", "configuration"), model.split("__"), strict=True)) for model in models]
+    parts = [ModelId(*model.split("__"))._asdict() for model in models]
     find_best_configuration(dataset, parts, allow_ensembling=ensembles, folds=list(folds))
 
 
@@ -54,8 +56,7 @@ def ensemble(dataset: str, models: Sequence[str], folds: Sequence[int]) -> Path:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     results = Path(str(nnUNet_results)) / dataset
-    name = "___".join(["ensemble", *models, "_".join(map(str, folds))])
-    folder = results / "ensembles" / name
+    folder = results / "ensembles" / ensemble_name(models, folds)
     for path in folder.glob("*"):
         if path.name != ".lock":
             path.unlink() if path.is_file() else shutil.rmtree(path)

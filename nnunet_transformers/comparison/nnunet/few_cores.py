@@ -26,6 +26,8 @@ def run_script(command: Sequence[str]) -> None:
     scripts = list(metadata.entry_points(group="console_scripts", name=command[0]))
     if not scripts:
         sys.exit(f"{command[0]} is not installed in {sys.prefix}")
+    if command[0].startswith("nnUNetv2_plan") and os.environ.get("nnUNet_n_proc_DA") == "0":
+        os.environ["nnUNet_n_proc_DA"] = "1"  # which the planner takes for a number of threads
     sys.argv = list(command)
     scripts[0].load()()
 

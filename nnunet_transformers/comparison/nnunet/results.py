@@ -24,8 +24,10 @@ from typing import Any
 import pandas as pd
 
 from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.nnunet.model_id import ModelId
 
-SCORE_COLUMNS = ("case", "fold", "label", "dice", "reference_voxels", "predicted_voxels", "reference", "prediction")
+RECORDED_COLUMNS = ("case", "fold", "label", "dice", "reference_voxels", "predicted_voxels", "reference", "prediction")
+"""What nnU-Net recorded of a validated case: its own Dice, sizes of both masks, and where they were."""
 
 _FOLDS = tuple(range(5))  # nnU-Net's cross-validation, where no splits_final.json says otherwise
 
@@ -36,7 +38,7 @@ class Model:
 
     Attributes:
         folder: named trainer__plans__configuration.
-        scores: one row per case and label, see SCORE_COLUMNS. `fold` is missing where only the merged scores are there.
+        scores: one row per case and label, see RECORDED_COLUMNS; `fold` is missing where only merged scores are there.
         missing_folds: folds without a validation.
         notes: what a reader has to know about these scores, as sentences.
         doubled: cases that were validated in two folds.
@@ -44,9 +46,6 @@ class Model:
     """
 
     folder: Path
-    trainer: str
-    plans: str
-    configuration: str
     scores: pd.DataFrame
     missing_folds: tuple[int, ...]
     notes: tuple[str, ...]
@@ -56,6 +55,28 @@ class Model:
     @property
     def identifier(self) -> str:
         return self.folder.name
+
+    @property
+    def id(self) -> ModelId:
+        """Of a folder that is a model's, as `read_results` takes no other."""
+        return ModelId(*self.folder.name.split("__"))
+
+    @property
+    def trainer(self) -> str:
+        return self.id.trainer
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether the trainer is nnU-Net's U-Net, or a variant of it by name."""
+        return bool(re.fullmatch(r"nnUNetTrainer(_\w+)?", self.trainer))
+
+    @property
+    def plans(self) -> str:
+        return self.id.plans
+
+    @property
+    def configuration(self) -> str:
+        return self.id.configuration
 
 
 @dataclass(frozen=True)
@@ -95,10 +116,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Results:
-    """The results folder of one dataset, the stock U-Net (the baseline) first among the models.
+    """The results folder of one dataset.
 
-    `notes` are sentences a reader has to know about the ensembles and the selection; `not_validated` are identifiers
-    of models that no numbered fold of is validated.
+    Attributes:
+        models: the stock U-Net first.
+        notes: what a reader has to know about the ensembles and the selection, as sentences.
+        not_validated: identifiers of models that no numbered fold of is validated.
+        folds: those that were to be trained.
     """
 
     folder: Path
@@ -107,6 +131,7 @@ class Results:
     selection: Selection | None
     notes: tuple[str, ...] = ()
     not_validated: tuple[str, ...] = ()
+    folds: tuple[int, ...] = _FOLDS
 
     @property
     def dataset(self) -> str:
@@ -117,16 +142,17 @@ class Results:
         return int(self.dataset[len("Dataset") : len("Dataset") + 3])
 
     @property
-    def baseline(self) -> Model:
+    def first(self) -> Model:
         return self.models[0]
 
 
-def read_results(folder: Path, splits: Path | None = None) -> Results:
+def read_results(folder: Path, splits: Path | None = None, folds: Iterable[int] | None = None) -> Results:
     """Read a dataset's results folder.
 
     Args:
         folder: nnUNet_results/DatasetNNN_Name.
         splits: the dataset's splits_final.json, for the number of folds; five without it.
+        folds: those that were to be trained; default: all.
 
     Raises:
         ComparisonError: there is no scored model, or a file cannot be read.
@@ -138,8 +164,9 @@ def read_results(folder: Path, splits: Path | None = None) -> Results:
             "Give the folder DatasetNNN_Name inside nnUNet_results. Nothing was written.",
             "NO_RESULTS_FOLDER",
         )
-    expected = range(len(read_splits(splits))) if splits and splits.is_file() else _FOLDS
-    candidates = sorted(path for path in folder.iterdir() if path.is_dir() and len(path.name.split("__")) == 3)
+    every = range(len(read_splits(splits))) if splits and splits.is_file() else _FOLDS
+    expected = tuple(every if folds is None else folds)
+    candidates = sorted(path for path in folder.iterdir() if path.is_dir() and ModelId.parse(path.name))
     models = [model for path in candidates if (model := _read_model(path, expected))]
     if not models:
         there_are = f"; without a validation: {', '.join(p.name for p in candidates)}" if candidates else ""
@@ -155,17 +182,16 @@ def read_results(folder: Path, splits: Path | None = None) -> Results:
     selection = _read_selection(folder)
     ensembles, notes = _without_outdated(models, ensembles, selection)
     without = sorted({path.name for path in candidates} - {model.identifier for model in models})
-    return Results(folder, tuple(models), tuple(ensembles), selection, tuple(notes), tuple(without))
+    return Results(folder, tuple(models), tuple(ensembles), selection, tuple(notes), tuple(without), expected)
 
 
 def _place(model: Model) -> tuple[bool, bool, str]:
     """The stock U-Net first, and of those at several configurations the one at full resolution."""
-    stock = re.fullmatch(r"nnUNetTrainer(_\w+)?", model.trainer)
-    return not stock, model.configuration != "3d_fullres", model.identifier
+    return not model.is_stock, model.configuration != "3d_fullres", model.identifier
 
 
 def read_scores(summary: Path, label_names: dict[str, str], fold: int | None = None) -> pd.DataFrame:
-    """The cases of one of nnU-Net's summary.json files, SCORE_COLUMNS.
+    """The cases of one of nnU-Net's summary.json files, RECORDED_COLUMNS.
 
     Paths in it are absolute and of the machine that wrote it; a prediction that is not there is looked for beside the
     file.
@@ -196,7 +222,7 @@ def read_scores(summary: Path, label_names: dict[str, str], fold: int | None = N
             "Validate again: nnUNetv2_train … --val --npz. Nothing was written.",
             "BAD_SUMMARY",
         ) from error
-    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    return pd.DataFrame(rows, columns=list(RECORDED_COLUMNS))
 
 
 def read_label_names(dataset_json: Path) -> dict[str, str]:
@@ -244,12 +270,12 @@ def read_splits(path: Path) -> list[dict[str, list[str]]]:
 
 
 def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
-    trainer, plans, configuration = folder.name.split("__")
     labels = read_label_names(folder / "dataset.json")
     notes = []
     per_fold = {
-        int(path.parts[-3].removeprefix("fold_")): read_scores(path, labels, int(path.parts[-3].removeprefix("fold_")))
-        for path in sorted(folder.glob("fold_[0-9]*/validation/summary.json"))
+        int(number): read_scores(path, labels, int(number))
+        for path in sorted(folder.glob("fold_*/validation/summary.json"))
+        if (number := path.parts[-3].removeprefix("fold_")).isdigit()
     }
     doubled = _cases_in_two_folds(per_fold)
     notes += [
@@ -281,7 +307,7 @@ def _read_model(folder: Path, expected: Iterable[int]) -> Model | None:
             return None
         scores, folds = pd.concat(per_fold.values(), ignore_index=True), tuple(per_fold)
     missing = tuple(fold for fold in expected if fold not in folds)
-    return Model(folder, trainer, plans, configuration, scores, missing, tuple(notes), tuple(doubled), tuple(newer))
+    return Model(folder, scores, missing, tuple(notes), tuple(doubled), tuple(newer))
 
 
 def _merged_folder(folder: Path) -> Path | None:
@@ -371,10 +397,11 @@ def _read_selection(folder: Path) -> Selection | None:
     try:
         best = content["best_model_or_ensemble"]
         models = [
-            f"{m['trainer']}__{m['plans_identifier']}__{m['configuration']}" for m in best["selected_model_or_models"]
+            str(ModelId(m["trainer"], m["plans_identifier"], m["configuration"]))
+            for m in best["selected_model_or_models"]
         ]
         considered = tuple(
-            f"{m['trainer']}__{m['plans']}__{m['configuration']}" for m in content.get("considered_models", [])
+            str(ModelId(m["trainer"], m["plans"], m["configuration"])) for m in content.get("considered_models", [])
         )
         folds = tuple(int(fold) for fold in content["folds"])
         recorded = Path(best["postprocessing_file"])

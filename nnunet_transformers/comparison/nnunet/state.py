@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunet_transformers.common.files import write_whole
+from nnunet_transformers.comparison.nnunet.model_id import ModelId
 from nnunet_transformers.comparison.nnunet.results import case_name
 
 
@@ -119,7 +120,7 @@ def is_selected(results: Path, models: Collection[str], folds: Sequence[int], *,
     if not isinstance(content, dict):
         return False
     considered = {
-        f"{model['trainer']}__{model['plans']}__{model['configuration']}" for model in content["considered_models"]
+        str(ModelId(model["trainer"], model["plans"], model["configuration"])) for model in content["considered_models"]
     }
     asked = (considered, list(content["folds"]), content["ensembling_allowed"]) == (set(models), list(folds), ensembles)
     return asked and is_newer(information, summaries(results, models, folds))

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 
+from nnunet_transformers.common.words import counted
 from nnunet_transformers.comparison.nnunet.peak_memory import PeakMemory, read_peak_memory
-from nnunet_transformers.comparison.nnunet.results import Model, read_json
-from nnunet_transformers.comparison.nnunet.state import training_logs
+from nnunet_transformers.comparison.nnunet.results import Model
+from nnunet_transformers.comparison.nnunet.state import load_json
+from nnunet_transformers.comparison.nnunet.training_log import TrainingLog, read_training_log
+
+NNUNET_EPOCHS, NNUNET_ITERATIONS = 1000, 250
 
 _NUMPY_NUMBERS = [np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64)), np.float32(0).__reduce__()[0]]
-
-_STAMP = r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?): +"
-_EPOCH = re.compile(_STAMP + r"Epoch (\d+)\s*$")
-_EPOCH_TIME = re.compile(_STAMP + r"Epoch time: ([\d.]+) s")
-_TRAINED = re.compile(_STAMP + r"Training done\.")
-_VALIDATED = re.compile(_STAMP + r"Validation complete")
-
-
-@dataclass(frozen=True)
-class FoldTiming:
-    """Seconds per epoch of the training that was kept, and seconds of its validation if it is in the log."""
-
-    epochs: dict[int, float]
-    validation: float | None
 
 
 @dataclass(frozen=True)
@@ -37,15 +26,17 @@ class Training:
     """How a model was trained; None or empty where nnU-Net left no record.
 
     Attributes:
-        folds: timing of each fold that has a log.
+        logs: of each fold that was begun, without an epoch where it has no log.
         network: class name.
-        epochs, iterations, batch_size: planned, of the first fold.
+        epochs, iterations: planned, by debug.json of the first fold or by the trainer's name; without both, the epochs
+            that its log has.
+        batch_size: of the first fold.
         machines: host, device and torch version, one entry per different setting.
         parameters: floating-point numbers in the network.
         memory: the highest peak of its folds, where `compare run` trained them.
     """
 
-    folds: dict[int, FoldTiming]
+    logs: dict[int, TrainingLog]
     network: str | None
     epochs: int | None
     iterations: int | None
@@ -55,24 +46,42 @@ class Training:
     memory: PeakMemory | None = None
 
     @property
+    def folds(self) -> dict[int, TrainingLog]:
+        """The logs in which an epoch was finished."""
+        return {fold: log for fold, log in self.logs.items() if log.seconds}
+
+    @property
     def seconds_per_epoch(self) -> float | None:
         """Median over all epochs of all folds."""
-        times = [seconds for fold in self.folds.values() for seconds in fold.epochs.values()]
+        times = [seconds for fold in self.folds.values() for seconds in fold.seconds.values()]
         return median(times) if times else None
 
     @property
     def training_seconds(self) -> float:
-        return sum(seconds for fold in self.folds.values() for seconds in fold.epochs.values())
+        return sum(seconds for fold in self.folds.values() for seconds in fold.seconds.values())
 
     @property
     def validation_seconds(self) -> float | None:
-        times = [fold.validation for fold in self.folds.values() if fold.validation is not None]
+        times = [fold.validation_seconds for fold in self.folds.values() if fold.validation_seconds is not None]
         return sum(times) if times else None
 
     @property
     def is_short(self) -> bool:
         """Less than a tenth of the 1000 epochs of 250 iterations that nnU-Net trains for."""
-        return bool(self.epochs and self.iterations and self.epochs * self.iterations < 25_000)
+        return self.updates < NNUNET_EPOCHS * NNUNET_ITERATIONS / 10
+
+    @property
+    def updates(self) -> int:
+        """Epochs times iterations, nnU-Net's where they are not known."""
+        return (self.epochs or NNUNET_EPOCHS) * (self.iterations or NNUNET_ITERATIONS)
+
+    @property
+    def length(self) -> str:
+        """Epochs and iterations in words."""
+        if not self.epochs:
+            return "unknown"
+        iterations = f" of {counted(self.iterations, 'iteration')}" if self.iterations else ""
+        return f"{counted(self.epochs, 'epoch')}{iterations}"
 
 
 def read_training(model: Model) -> Training:
@@ -82,8 +91,7 @@ def read_training(model: Model) -> Training:
         for path in sorted(model.folder.glob("fold_*"))
         if path.name.removeprefix("fold_").isdigit()
     }
-    folds = {fold: timing for fold, path in folders.items() if (timing := read_fold_timing(path)).epochs}
-    debug = [read_json(file) for path in folders.values() if (file := path / "debug.json").is_file()]
+    debug = [read for path in folders.values() if isinstance(read := load_json(path / "debug.json"), dict)]
     first = debug[0] if debug else {}
     machines = [
         f"{d.get('hostname', 'unknown host')}, {d.get('gpu_name') or d.get('device', 'unknown device')}, "
@@ -92,38 +100,19 @@ def read_training(model: Model) -> Training:
     ]
     peaks = [peak for path in folders.values() if (peak := read_peak_memory(path))]
     checkpoints = [file for path in folders.values() if (file := path / "checkpoint_final.pth").is_file()]
+    logs = {fold: read_training_log(path) for fold, path in folders.items()}
+    begun = max((log.epoch for log in logs.values() if log.epoch is not None), default=None)
+    named_epochs, named_iterations = model.id.length
     return Training(
-        folds=folds,
+        logs=logs,
         network=first.get("network"),
-        epochs=_integer(first.get("num_epochs")),
-        iterations=_integer(first.get("num_iterations_per_epoch")),
+        epochs=_integer(first.get("num_epochs")) or named_epochs or (None if begun is None else begun + 1),
+        iterations=_integer(first.get("num_iterations_per_epoch")) or named_iterations,
         batch_size=_integer(first.get("batch_size")),
         machines=tuple(dict.fromkeys(machines)),
         parameters=count_parameters(checkpoints[0]) if checkpoints else None,
         memory=max(peaks, key=lambda peak: peak.mib, default=None),
     )
-
-
-def read_fold_timing(folder: Path) -> FoldTiming:
-    """Timing of a fold from all its logs; a resumed training has several."""
-    epochs: dict[int, float] = {}
-    validation = None
-    epoch, trained = None, None
-    for log in training_logs(folder):
-        for line in log.read_text(errors="replace").splitlines():
-            if match := _EPOCH.match(line):
-                epoch = int(match[2])
-                epochs = {k: seconds for k, seconds in epochs.items() if k < epoch}
-                validation = None
-            elif (match := _EPOCH_TIME.match(line)) and epoch is not None:
-                epochs[epoch] = float(match[2])
-            elif match := _TRAINED.match(line):
-                trained = datetime.fromisoformat(match[1])
-            elif (match := _VALIDATED.match(line)) and trained is not None:
-                validation = (datetime.fromisoformat(match[1]) - trained).total_seconds()
-                trained = None
-        trained = None
-    return FoldTiming(epochs, validation)
 
 
 def count_parameters(checkpoint: Path) -> int | None:

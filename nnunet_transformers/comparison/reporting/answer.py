@@ -11,9 +11,13 @@ from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting.blocks import Block, Bullets, Paragraph
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, percent, with_unit
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.lesion_free import predictions_without_a_lesion
 from nnunet_transformers.comparison.reporting.numbers import Numbers
 from nnunet_transformers.comparison.statistics.pair_tests import smallest_p
-from nnunet_transformers.comparison.statistics.strata import LESION_SIZE
+from nnunet_transformers.comparison.statistics.strata import LESION_SIZE, volume_range
+from nnunet_transformers.comparison.statistics.verdict import Verdict
+
+_DECIDED = (Verdict.BETTER, Verdict.WORSE, Verdict.DIFFERENT)
 
 # A mean Dice below this is not a segmentation to compare.
 _FINDS_NOTHING = 0.05
@@ -37,11 +41,10 @@ def leading_model(given: ReportInput, numbers: Numbers, name: str) -> str | None
     rows = rows[rows["mean_difference"].notna()]
     if rows.empty:
         return None
-    sign = -1 if METRICS[given.metric].higher_is_better is False else 1
     order = rows.assign(
         lacks=[(name, model) in numbers.lacking for model in rows["model"]],
-        not_better=rows["verdict"] != "better",
-        gain=rows["mean_difference"] * sign,
+        not_better=rows["verdict"] != Verdict.BETTER,
+        gain=rows["mean_difference"] * METRICS[given.metric].sign,
     ).sort_values(["not_better", "lacks", "gain", "model"], ascending=[True, True, False, True])
     return str(order["model"].iloc[0])
 
@@ -52,6 +55,8 @@ def _about_set(given: ReportInput, numbers: Numbers, name: str) -> list[Block]:
     rows = _verdicts(given, numbers, name)
     if means["mean"].notna().sum() == 0:
         return [Paragraph(f"It cannot be told: {metric.label} is undefined on every case.", "answer")]
+    if name in numbers.lesion_free:
+        return [Paragraph(_without_a_lesion(given, numbers, name), "answer")]
     if given.metric == "dice" and means["mean"].max() < _FINDS_NOTHING:
         best = means.sort_values("mean").iloc[-1]
         text = (
@@ -79,10 +84,16 @@ def _about_set(given: ReportInput, numbers: Numbers, name: str) -> list[Block]:
     ]
 
 
+def _without_a_lesion(given: ReportInput, numbers: Numbers, name: str) -> str:
+    return (
+        f"It cannot be told which model segments lesions better: no reference of {name} holds a lesion. "
+        f"{predictions_without_a_lesion(given, numbers, name)}"
+    )
+
+
 def _headline(given: ReportInput, numbers: Numbers, name: str, rows: pd.DataFrame, leader: str) -> str:
     label = METRICS[given.metric].label
-    by_verdict = {str(word).split(" ")[0]: own for word, own in rows.groupby("verdict", sort=False)["model"]}
-    better = list(by_verdict.get("better", []))
+    better = list(rows.loc[rows["verdict"] == Verdict.BETTER, "model"])
     if leader in better:
         yes = "Yes, on the cases both have" if _lacks(given, numbers, name, leader) else "Yes"
         if len(better) == 1:
@@ -92,16 +103,16 @@ def _headline(given: ReportInput, numbers: Numbers, name: str, rows: pd.DataFram
             f"{yes}: {len(better)} models segment better than the baseline {given.baseline}, by {label}: {leader} by "
             f"the most, also {joined(rest)}. Which of these is best is another question: see the ranks."
         )
-    verdicts = set(by_verdict)
-    if verdicts == {"worse"}:
+    verdicts = set(rows["verdict"])
+    if verdicts == {Verdict.WORSE}:
         what = "the other model segments" if len(rows) == 1 else "all other models segment"
         return f"No: {what} worse than the baseline {given.baseline}, by {label}."
-    if verdicts == {"equivalent"}:
+    if verdicts == {Verdict.EQUIVALENT}:
         unit = METRICS[given.metric].unit
         margin = f"{given.options.margins[given.metric]:g}{f' {unit}' if unit else ''}"
         what = "the other model is" if len(rows) == 1 else "all other models are"
         return f"No: {what} equivalent to the baseline {given.baseline}, by mean {label} within {margin}."
-    if verdicts == {"undecided"}:
+    if verdicts == {Verdict.UNDECIDED}:
         what = f"{leader} segments" if len(rows) == 1 else "any model segments"
         return f"It cannot be told whether {what} better than the baseline {given.baseline}, by {label}."
     return f"No model is shown to segment better than the baseline {given.baseline}, by {label}."
@@ -129,7 +140,7 @@ def _how_much(given: ReportInput, numbers: Numbers, name: str, leader: str, row:
             f" On a case, {leader} is better with a probability of {percent(row['probability_better'])} "
             f"({percent(row['probability_low'])} to {percent(row['probability_high'])})."
         )
-    if row["verdict"] == "undecided":
+    if row["verdict"] is Verdict.UNDECIDED:
         text += f" Undecided: {row['reason']}."
     return text
 
@@ -138,15 +149,15 @@ def _on_which_lesions(given: ReportInput, numbers: Numbers, name: str, leader: s
     metric = METRICS[given.metric]
     table = numbers.stratum_comparisons
     rows = table[(table["set"] == name) & (table["by"] == LESION_SIZE) & (table["model"] == leader) & (table["n"] > 0)]
-    rows = rows[rows["stratum"].str.startswith("Q")]
+    rows = rows[rows["high_ml"].notna()]
     if rows.empty:
         return ""
     parts = [
-        f"{row.stratum.split(': ')[1]} {number(row.mean_difference, metric.unit, signed=True)} "
-        f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}; {row.verdict})"
+        f"{volume_range(row.low_ml, row.high_ml)} {number(row.mean_difference, metric.unit, signed=True)} "
+        f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}; {row.verdict.text(row.margin)})"
         for row in rows.itertuples()
     ]
-    decided = rows[rows["verdict"].isin(["better", "worse"])]
+    decided = rows[rows["verdict"].isin([Verdict.BETTER, Verdict.WORSE])]
     tests = int(table.loc[(table["set"] == name) & (table["by"] == LESION_SIZE), "p"].notna().sum())
     if (tests * smallest_p(rows["n_subjects"].to_numpy()) >= given.options.alpha).all():
         start = "On which lesions: there are too few subjects in the quarters by lesion size for a test."
@@ -154,7 +165,7 @@ def _on_which_lesions(given: ReportInput, numbers: Numbers, name: str, leader: s
         start = f"On which lesions: in no quarter by lesion size is a difference of {leader} shown."
     else:
         words = [
-            f"{word} on lesions of {joined([row.stratum.split(': ')[1] for row in own.itertuples()])}"
+            f"{word} on lesions of {joined([volume_range(row.low_ml, row.high_ml) for row in own.itertuples()])}"
             for word, own in decided.groupby("verdict")
         ]
         start = f"On which lesions: {leader} is {joined(words)}."
@@ -167,11 +178,11 @@ def _other_metrics(given: ReportInput, numbers: Numbers, name: str, leader: str)
     if rows.empty:
         return ""
     parts = []
-    for word in ("better", "worse", "different"):
+    for word in _DECIDED:
         labels = [METRICS[metric].label for metric in rows.loc[rows["verdict"] == word, "metric"]]
         if labels:
             parts.append(f"{word} by {joined(labels)}")
-    open_ = int((~rows["verdict"].isin(["better", "worse", "different"])).sum())
+    open_ = int((~rows["verdict"].isin(_DECIDED)).sum())
     if open_:
         parts.append(f"undecided or equivalent by {counted(open_, 'metric')}")
     return f"By the other metrics {leader} is {'; '.join(parts)}. Each metric is a family of tests of its own."
@@ -183,13 +194,13 @@ def _all_models(given: ReportInput, numbers: Numbers, name: str, rows: pd.DataFr
         return []
     metric = METRICS[given.metric]
     lines = []
-    sign = -1 if metric.higher_is_better is False else 1
-    ordered = rows.sort_values("mean_difference", key=lambda values: -sign * values, kind="stable")
+    ordered = rows.sort_values("mean_difference", key=lambda values: -metric.sign * values, kind="stable")
     for row in ordered.to_dict("records"):
         lacking = numbers.lacking.get((name, row["model"]), [])
         lacks = f"; not scored on {counted(len(lacking), 'case')} of the others" if lacking else ""
         lines.append(
-            f"{row['model']}: {row['verdict']}, {number(row['mean_difference'], metric.unit, signed=True)} "
+            f"{row['model']}: {row['verdict'].text(row['margin'])}, "
+            f"{number(row['mean_difference'], metric.unit, signed=True)} "
             f"({interval(row['mean_low'], row['mean_high'], metric.unit, signed=True)}; {_p(row)}; "
             f"n = {row['n']}{lacks})"
         )
@@ -198,6 +209,8 @@ def _all_models(given: ReportInput, numbers: Numbers, name: str, rows: pd.DataFr
 
 def _other_set(given: ReportInput, numbers: Numbers, name: str) -> str:
     metric = METRICS[given.metric]
+    if name in numbers.lesion_free:
+        return _without_a_lesion(given, numbers, name)
     rows = _verdicts(given, numbers, name)
     first = leading_model(given, numbers, numbers.sets[0])
     leader = first if first in set(rows["model"]) else leading_model(given, numbers, name)
@@ -212,7 +225,7 @@ def _other_set(given: ReportInput, numbers: Numbers, name: str) -> str:
     return (
         f"On {name}: {leader} against {given.baseline} "
         f"{number(row['mean_difference'], metric.unit, signed=True)} in mean {metric.label} "
-        f"({bounds}; {_p(row)}; n = {row['n']}): {row['verdict']}."
+        f"({bounds}; {_p(row)}; n = {row['n']}): {row['verdict'].text(row['margin'])}."
     )
 
 
@@ -234,7 +247,7 @@ def _lacks(given: ReportInput, numbers: Numbers, name: str, model: str) -> bool:
 def _p(row: Any) -> str:
     if pd.isna(row["p_holm"]):
         return "untested"
-    of = " of a difference" if str(row["verdict"]).startswith("equivalent") else ""
+    of = " of a difference" if row["verdict"] is Verdict.EQUIVALENT else ""
     return f"Holm-corrected {p_equals(row['p_holm'])}{of}"
 
 

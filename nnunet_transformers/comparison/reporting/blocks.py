@@ -34,6 +34,21 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A cell: a number with the bounds of its interval, and what is to be said of it behind them."""
+
+    value: str
+    bounds: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} [{self.bounds}]{self.note}"
+
+
+Cell = str | Estimate
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of text, with the numbers it was rounded from.
 
@@ -47,7 +62,7 @@ class Table:
 
     caption: str
     head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[Cell]]
     name: str = ""
     numeric: bool = True
     folded: bool = False

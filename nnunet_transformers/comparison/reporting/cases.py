@@ -1,30 +1,42 @@
-"""Pictures of cases: the best, the median and the worst of the baseline, and where another model differs most."""
+"""Which cases to show: the best, the median and the worst of the baseline, and where another model differs most."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from nnunet_transformers.common.words import joined
 from nnunet_transformers.comparison.metrics.definitions import METRICS
-from nnunet_transformers.comparison.metrics.images import UnreadableImageError, read_volume
-from nnunet_transformers.comparison.nnunet.results import Ensemble, Model
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.blocks import Block, Paragraph, Picture, Section
 from nnunet_transformers.comparison.reporting.formatting import millilitres, number
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
-from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS, Overlay, overlay
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS
 
 
 @dataclass(frozen=True)
-class _Files:
-    """Of one case: its segmentations by the name of the model."""
+class Example:
+    """A case to draw.
 
-    reference: Path | None
-    predictions: Mapping[str, Path]
+    Attributes:
+        models: whose predictions are outlined.
+    """
+
+    set: str
+    case: str
+    models: tuple[str, ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class DrawnExample:
+    """An example as a JPEG file, empty where it could not be drawn, and a sentence about what is missing in it."""
+
+    example: Example
+    jpeg: bytes
+    problem: str = ""
 
 
 def example_cases(values: pd.DataFrame, baseline: str, rival: str | None) -> dict[str, list[str]]:
@@ -56,109 +68,58 @@ def example_cases(values: pd.DataFrame, baseline: str, rival: str | None) -> dic
     return examples
 
 
-def examples(given: ReportInput, scores: pd.DataFrame, shown: Sequence[str]) -> tuple[Section, list[str]]:
-    """Overlays of example cases, and sentences about those that could not be drawn.
+def chosen_examples(given: ReportInput, scores: pd.DataFrame, shown: Sequence[str]) -> list[Example]:
+    """The cases to show of each set.
 
     Args:
         scores: of the report's metric.
         shown: models to draw, the baseline first, the one it is compared with second; at most three.
     """
     metric = METRICS[given.metric]
-    blocks: list[Block] = []
-    notes: list[str] = []
+    chosen = []
     for name, rows in scores.groupby("set", sort=False):
         wide = rows.pivot(index="case", columns="model", values="value")
         values = wide[[model for model in given.models if model in wide]]
-        here = [model for model in shown if model in values][:MOST_PREDICTIONS]
+        here = tuple(model for model in shown if model in values)[:MOST_PREDICTIONS]
         if given.baseline not in values:
             continue
-        sign = -1 if metric.higher_is_better is False else 1
         rival = next((model for model in here if model != given.baseline), None)
-        found = _files(given, str(name))
         volumes = rows.drop_duplicates("case").set_index("case")["reference_ml"]
-        for case, what in example_cases(values * sign, given.baseline, rival).items():
+        values = values[volumes.reindex(values.index) != 0]  # pictures are of lesions
+        for case, what in example_cases(values * metric.sign, given.baseline, rival).items():
             texts = [f"{model} {number(values.loc[case, model], metric.unit)}" for model in values]
             title = f"{joined(what)}: {case}"
             caption = (
                 f"{title[0].upper()}{title[1:]}{'' if name == CROSS_VALIDATION else f' ({name})'}, lesion of "
                 f"{millilitres(volumes[case])} ml. {metric.label}: {', '.join(texts)}."
             )
-            picture = _picture(given, case, found.get(case, _Files(None, {})), here, notes)
-            if picture:
-                blocks.append(Picture(f"case_{_file_name(f'{name}_{case}')}", picture, caption))
+            chosen.append(Example(str(name), case, here, caption))
+    return chosen
+
+
+def examples_section(
+    given: ReportInput, drawn: Sequence[DrawnExample], shown: Sequence[str]
+) -> tuple[Section, list[str]]:
+    """Pictures of the example cases, and sentences about those that could not be drawn."""
+    blocks: list[Block] = [
+        Picture(f"case_{_file_name(f'{each.example.set}_{each.example.case}')}", each.jpeg, each.example.caption)
+        for each in drawn
+        if each.jpeg
+    ]
     if not blocks:
         blocks.append(Paragraph("No case could be drawn; the reasons are listed under “What is not shown, and why”."))
     else:
-        drawn = (
+        of_all = (
             f" Drawn of {len(given.models)} models: {joined(list(shown))}." if len(given.models) > len(shown) else ""
         )
         blocks.insert(
             0,
             Paragraph(
                 "Slices through the largest lesion of the reference; above the whole slice, below the lesion enlarged. "
-                f"Radiological view: the patient's right (R) is on the left.{drawn}"
+                f"Radiological view: the patient's right (R) is on the left.{of_all}"
             ),
         )
-    return Section("Examples", "examples", blocks), notes
-
-
-def _files(given: ReportInput, set_name: str) -> dict[str, _Files]:
-    if set_name != CROSS_VALIDATION:
-        return _test_files(given, set_name)
-    files: dict[str, _Files] = {}
-    entries: list[Model | Ensemble] = [*given.results.models, *given.results.ensembles]
-    for entry in entries:
-        name = given.names.get(entry.identifier, entry.identifier)
-        for row in entry.scores.drop_duplicates("case").itertuples():
-            before = files.get(row.case, _Files(None, {}))
-            reference = before.reference or given.data.reference(row.reference)
-            files[row.case] = _Files(reference, {**before.predictions, name: row.prediction})
-    return files
-
-
-def _test_files(given: ReportInput, set_name: str) -> dict[str, _Files]:
-    files: dict[str, _Files] = {}
-    for test in (test for test in given.test_sets if test.name == set_name):
-        for case in given.scores.loc[given.scores["set"] == set_name, "case"].unique():
-            predictions = {model: _segmentation(folder, case) for model, folder in test.predictions.items()}
-            reference = _segmentation(test.references, case) if test.references else None
-            files[case] = _Files(reference, {model: path for model, path in predictions.items() if path})
-    return files
-
-
-def _segmentation(folder: Path, case: str) -> Path | None:
-    found = [path for path in sorted(folder.glob(f"{case}.*")) if path.suffix not in (".npz", ".pkl", ".json")]
-    return found[0] if found else None
-
-
-def _picture(given: ReportInput, case: str, files: _Files, models: Sequence[str], notes: list[str]) -> bytes | None:
-    """A JPEG file; None, and a sentence added to `notes`, if a file is missing or does not fit."""
-    image = given.data.image(case)
-    there = {model: files.predictions[model] for model in models if model in files.predictions}
-    there = {model: path for model, path in there.items() if path.is_file()}
-    if image is None or not (there or files.reference):
-        what = "its image" if image is None else "its segmentations"
-        notes.append(f"Picture of {case}: {what} not found (images: {given.data.raw or 'nnUNet_raw is not set'}).")
-        return None
-    paths = [image, *([files.reference] if files.reference else []), *there.values()]
-    try:
-        volumes = [read_volume(path) for path in paths]
-    except UnreadableImageError as error:
-        notes.append(f"Picture of {case}: cannot be read: {error}.")
-        return None
-    read = [volume for volume in volumes if volume is not None]
-    if len(read) < len(volumes):
-        notes.append(f"Picture of {case}: only three-dimensional images are drawn.")
-        return None
-    if any(voxels.shape != read[0][0].shape for voxels, _ in read):
-        notes.append(f"Picture of {case}: image and segmentations are not on one grid.")
-        return None
-    lacking = [model for model in models if model not in there]
-    if lacking:
-        notes.append(f"Picture of {case}: no segmentation of {joined(lacking)} found.")
-    masks: list[np.ndarray] = [voxels > 0 for voxels, _ in read[1:]]
-    reference = masks.pop(0) if files.reference else None
-    return overlay(Overlay(read[0][0], reference, dict(zip(there, masks, strict=True)), read[0][1]))
+    return Section("Examples", "examples", blocks), [each.problem for each in drawn if each.problem]
 
 
 def _file_name(text: str) -> str:

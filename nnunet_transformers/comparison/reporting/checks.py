@@ -12,19 +12,17 @@ import pandas as pd
 
 from nnunet_transformers.common.words import counted, joined, listed
 from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet import commands
-from nnunet_transformers.comparison.nnunet.results import Ensemble, Model, read_splits
-from nnunet_transformers.comparison.nnunet.state import fold_state
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
-from nnunet_transformers.comparison.reporting.provenance import configuration
+from nnunet_transformers.comparison.nnunet.results import Ensemble, Model
+from nnunet_transformers.comparison.reporting.evidence import Evidence
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
-
-SCORE_COLUMNS = ("model", "set", "fold", "case", "subject", "site", "reference_ml", "metric", "value")
 
 
 def refuse_unusable(given: ReportInput) -> None:
     """Raise a ComparisonError for scores that cannot be reported."""
-    missing = [column for column in SCORE_COLUMNS if column not in given.scores]
+    missing = [column for column in COLUMNS if column not in given.scores]
     if missing:
         raise ComparisonError(
             f"the table of scores has no column {joined(missing)}",
@@ -64,11 +62,11 @@ def without_doubled_cases(scores: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
     return scores[keep], notes
 
 
-def missing_folds(given: ReportInput) -> list[str]:
+def missing_folds(given: Evidence) -> list[str]:
     """Folds without a validation, with the commands that add them."""
     notes = []
     for model in given.results.models:
-        name = given.names.get(model.identifier, model.identifier)
+        name = given.name_of(model.identifier)
         if model.missing_folds:
             folds = ", ".join(map(str, model.missing_folds))
             lines = "; ".join(
@@ -79,7 +77,7 @@ def missing_folds(given: ReportInput) -> list[str]:
                         fold,
                         model.trainer,
                         model.plans,
-                        resume=fold_state(model.folder / f"fold_{fold}").value or "",
+                        resume=given.resume[model.identifier, fold],
                     )
                 )
                 for fold in model.missing_folds
@@ -88,7 +86,7 @@ def missing_folds(given: ReportInput) -> list[str]:
                 f"{name}: fold {folds} has no validation, its cases are in no number of this model. To add it: {lines}"
             )
     notes += [
-        f"{given.names.get(name, name)}: no fold but fold_all, if any, is validated; it is in no number."
+        f"{given.name_of(name)}: no fold but fold_all, if any, is validated; it is in no number."
         for name in given.results.not_validated
     ]
     return notes
@@ -97,7 +95,7 @@ def missing_folds(given: ReportInput) -> list[str]:
 def models_without_scores(given: ReportInput) -> list[str]:
     """Models and ensembles of the results folder that the scores do not have, and the other way round."""
     entries: list[Model | Ensemble] = [*given.results.models, *given.results.ensembles]
-    known = {given.names.get(entry.identifier, entry.identifier) for entry in entries}
+    known = {given.name_of(entry.identifier) for entry in entries}
     notes = [f"{name}: in the results folder, but not among the scores." for name in known - set(given.models)]
     return sorted(notes)
 
@@ -165,7 +163,7 @@ def recorded_dice(given: ReportInput) -> list[str]:
     notes = []
     entries: list[Model | Ensemble] = [*given.results.models, *given.results.ensembles]
     for entry in entries:
-        name = given.names.get(entry.identifier, entry.identifier)
+        name = given.name_of(entry.identifier)
         if entry.scores["case"].duplicated().any():  # of several labels there is no one Dice
             continue
         both = entry.scores.merge(dice[dice["model"] == name], on="case")
@@ -180,12 +178,12 @@ def recorded_dice(given: ReportInput) -> list[str]:
     return notes
 
 
-def differing_plans(given: ReportInput) -> list[str]:
+def differing_plans(given: Evidence) -> list[str]:
     """Models whose plans and configuration have one name and different content."""
-    first: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
+    first: dict[tuple[str, str], tuple[str, Mapping[str, Any]]] = {}
     notes = []
     for model in given.results.models:
-        name, own = given.names.get(model.identifier, model.identifier), configuration(model)
+        name, own = given.name_of(model.identifier), given.configurations[model.identifier]
         if not own:  # no plans in its folder
             continue
         other, plan = first.setdefault((model.plans, model.configuration), (name, own))
@@ -197,13 +195,11 @@ def differing_plans(given: ReportInput) -> list[str]:
     return notes
 
 
-def splits(given: ReportInput) -> list[str]:
+def splits(given: Evidence) -> list[str]:
     """Where the folds do not follow splits_final.json, and where that file itself is not a cross-validation."""
-    path = given.data.splits
-    if path is None:
+    if given.splits is None:
         return ["splits_final.json was not found: whether the folds follow it was not checked."]
-    folds = read_splits(path)
-    return [*_inside_splits(folds, given.scores), *_against_splits(folds, given)]
+    return [*_inside_splits(given.splits, given.scores), *_against_splits(given.splits, given)]
 
 
 def _inside_splits(folds: list[dict[str, list[str]]], scores: pd.DataFrame) -> list[str]:
@@ -253,14 +249,14 @@ def _against_splits(folds: list[dict[str, list[str]]], given: ReportInput) -> li
         lacking = sorted(
             case
             for case, place in expected.items()
-            if case not in present | doubled and place not in model.missing_folds
+            if case not in present | doubled and place in given.results.folds and place not in model.missing_folds
         )
         parts = [f"{listed(elsewhere)} in another fold"] if elsewhere else []
         parts += [f"{listed(foreign)} in no fold of it"] if foreign else []
         if len(rows):
             parts += [f"{listed(lacking)} expected but not validated"] if lacking else []
         if parts:
-            name = given.names.get(model.identifier, model.identifier)
+            name = given.name_of(model.identifier)
             notes.append(
                 f"{name} was not trained with the present splits_final.json: {'; '.join(parts)}. Its folds "
                 "are not those of models that were."
@@ -268,15 +264,20 @@ def _against_splits(folds: list[dict[str, list[str]]], given: ReportInput) -> li
     return notes
 
 
-def short_trainings(lengths: Mapping[str, tuple[int, int]]) -> list[str]:
+def short_trainings(lengths: Mapping[str, tuple[int, int | None]]) -> list[str]:
     """A remark about trainings of less than a tenth of nnU-Net's 1000 epochs of 250 iterations.
 
     Args:
-        lengths: epochs and iterations of each short training.
+        lengths: epochs of each short training, and iterations if they are known.
     """
     if not lengths:
         return []
-    texts = sorted({f"{epochs} epochs of {iterations} iterations" for epochs, iterations in lengths.values()})
+    texts = sorted(
+        {
+            counted(epochs, "epoch") + (f" of {counted(iterations, 'iteration')}" if iterations else "")
+            for epochs, iterations in lengths.values()
+        }
+    )
     return [
         f"{counted(len(lengths), 'model was', 'models were')} trained only briefly ({joined(texts)}; nnU-Net takes "
         "1000 epochs of 250): such scores show that the pipeline works, not which architecture is better."

@@ -5,9 +5,10 @@ Coordinates are CSS pixels (1/96 inch) from the upper left corner.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,7 +118,7 @@ def save_pdf(drawing: Drawing, path: Path) -> None:
         axes.set_xlim(0, drawing.width)
         axes.set_ylim(drawing.height, 0)
         axes.set_axis_off()
-        for shape in drawing.shapes:
+        for shape in _with_clouds(drawing.shapes):
             if isinstance(shape, Line):
                 dashes: Any = (0, tuple(length / shape.width for length in shape.dash)) if shape.dash else "-"
                 axes.add_line(
@@ -128,12 +129,10 @@ def save_pdf(drawing: Drawing, path: Path) -> None:
                 )  # fmt: skip
             elif isinstance(shape, Area):
                 axes.add_patch(Polygon(list(shape.points), color=shape.colour, alpha=shape.opacity, linewidth=0))
-            elif isinstance(shape, Marker):
-                axes.plot(
-                    [shape.x], [shape.y], shape.shape, color=shape.colour, alpha=shape.opacity,
-                    markersize=shape.size * _POINTS_PER_PIXEL, markeredgewidth=0,
-                )  # fmt: skip
-            else:
+            elif isinstance(shape, _Cloud):
+                xs, ys = zip(*shape.points, strict=True)
+                axes.plot(xs, ys, linestyle="none", **_marker_look(shape.marker))
+            elif isinstance(shape, Text):
                 axes.text(
                     shape.x, shape.y, shape.text.replace("$", r"\$"), color=shape.colour,
                     fontsize=shape.size * _POINTS_PER_PIXEL, va="baseline", rotation=90 if shape.upwards else 0,
@@ -141,6 +140,35 @@ def save_pdf(drawing: Drawing, path: Path) -> None:
                     fontweight="bold" if shape.bold else "normal",
                 )  # fmt: skip
         figure.savefig(path, format="pdf", metadata={"CreationDate": None, "Title": drawing.description})
+
+
+@dataclass(frozen=True)
+class _Cloud:
+    """Markers that look alike, one after the other, as one object of a PDF."""
+
+    marker: Marker
+    points: Sequence[Point]
+
+
+def _with_clouds(shapes: Sequence[Shape]) -> Iterator[Shape | _Cloud]:
+    def look(shape: Shape) -> object:
+        return replace(shape, x=0.0, y=0.0, hint="") if isinstance(shape, Marker) else None
+
+    for marker, group in groupby(shapes, look):
+        if isinstance(marker, Marker):
+            yield _Cloud(marker, [(shape.x, shape.y) for shape in group if isinstance(shape, Marker)])
+        else:
+            yield from group
+
+
+def _marker_look(marker: Marker) -> dict[str, Any]:
+    return {
+        "marker": marker.shape,
+        "color": marker.colour,
+        "alpha": marker.opacity,
+        "markersize": marker.size * _POINTS_PER_PIXEL,
+        "markeredgewidth": 0,
+    }
 
 
 def text_width(text: str, size: float = 12.0) -> float:

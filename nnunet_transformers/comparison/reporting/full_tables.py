@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from nnunet_transformers.comparison.metrics.definitions import METRICS
-from nnunet_transformers.comparison.reporting.blocks import Table
+from nnunet_transformers.comparison.reporting.blocks import Estimate, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value, percent
 from nnunet_transformers.comparison.reporting.views import SetView, heading, records
 
@@ -23,8 +23,8 @@ def all_metrics(view: SetView) -> Table:
                 row.model,
                 str(row.n),
                 str(row.undefined),
-                f"{number(row.mean, unit)} [{interval(row.mean_low, row.mean_high, unit)}]",
-                f"{number(row.median, unit)} [{interval(row.median_low, row.median_high, unit)}]",
+                Estimate(number(row.mean, unit), interval(row.mean_low, row.mean_high, unit)),
+                Estimate(number(row.median, unit), interval(row.median_low, row.median_high, unit)),
                 f"{number(row.lower_quartile, unit)} – {number(row.upper_quartile, unit)}",
             ]
         )
@@ -45,15 +45,17 @@ def differences(view: SetView) -> Table | None:
                 heading(metric),
                 row.model,
                 str(row.n),
-                f"{number(row.mean_difference, metric.unit, signed=True)} "
-                f"[{interval(row.mean_low, row.mean_high, metric.unit, signed=True)}]",
+                Estimate(
+                    number(row.mean_difference, metric.unit, signed=True),
+                    interval(row.mean_low, row.mean_high, metric.unit, signed=True),
+                ),
                 number(row.median_difference, metric.unit, signed=True),
                 p_value(row.p_holm),
                 number(row.rank_biserial, signed=True),
                 "" if pd.isna(row.wins) else f"{row.wins} / {row.ties} / {row.losses}",
                 "" if math.isnan(row.probability_better) else percent(row.probability_better),
                 "" if math.isnan(row.p_equivalence_holm) else p_value(row.p_equivalence_holm),
-                row.verdict,
+                row.verdict.text(row.margin),
             ]
         )
     if not rows:
@@ -72,6 +74,7 @@ def differences(view: SetView) -> Table | None:
 def every_case(view: SetView) -> Table:
     values = view.values
     volumes = view.volumes
+    without = [set(view.numbers.lacking.get((view.name, model), ())) for model in view.models]
     order = sorted(values.index, key=lambda case: (math.isnan(volumes[case]), volumes[case], case))
     rows = [
         [
@@ -80,14 +83,10 @@ def every_case(view: SetView) -> Table:
             *("not scored" if not scored else number(value, view.metric.unit) for value, scored in cells),
         ]
         for case in order
-        for cells in [zip(values.loc[case], _scored(view, case, values), strict=True)]
+        for cells in [zip(values.loc[case], (case not in lacking for lacking in without), strict=True)]
     ]
     rows_of_set = view.of(view.numbers.scores)
     return Table(
         f"Every case by {view.metric.label}, smallest lesion first. All metrics: tables/cases{view.suffix}.csv.",
         ["case", "reference (ml)", *view.models], rows, name=f"cases{view.suffix}", folded=True, data=rows_of_set,
     )  # fmt: skip
-
-
-def _scored(view: SetView, case: str, values: pd.DataFrame) -> list[bool]:
-    return [case not in view.numbers.lacking.get((view.name, model), ()) for model in view.models]

@@ -10,9 +10,8 @@ import pandas as pd
 
 from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.nnunet.results import Results
+from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.statistics.options import Options
-
-CROSS_VALIDATION = "cross-validation"
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class ReportInput:
     """Scores, where they come from, and what is asked of them.
 
     Attributes:
-        scores: columns model, set, fold, case, subject, site, reference_ml, metric, value; one row per value.
+        scores: one row per value, with the columns of `metrics.scores_table`.
         results: the dataset's results folder, for trainings, curves, predictions and provenance.
         names: what a model or ensemble of `results` (by identifier) is called in the scores.
         baseline: the model the others are compared with, as it is called in the scores.
@@ -46,8 +45,11 @@ class ReportInput:
         metric: the one the answer, the figures and the ranking are about.
         options: of the statistics, with the margins of equivalence.
         remarks: sentences a reader has to know first.
+        notes: sentences about what is not shown.
+        why_baseline: why this baseline was chosen, where nobody said it, as the end of a sentence.
         commands: how the results were made; default: nnU-Net's commands that would make them.
         title: of the page; default: the dataset's name.
+        trainings: by the identifier of the model; default: they are read from the results folder.
     """
 
     scores: pd.DataFrame
@@ -59,8 +61,11 @@ class ReportInput:
     metric: str = "dice"
     options: Options = field(default_factory=Options)
     remarks: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    why_baseline: str = ""
     commands: tuple[str, ...] = ()
     title: str = ""
+    trainings: Mapping[str, Training] = field(default_factory=dict)
     styles: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +77,6 @@ class ReportInput:
         """Names in the scores: the baseline, then the others in the order of the scores."""
         return list(self.styles)
 
-    def identifier(self, name: str) -> str | None:
-        """What the results folder calls a model of the scores."""
-        return next((identifier for identifier, other in self.names.items() if other == name), None)
+    def name_of(self, identifier: str) -> str:
+        """What a model or ensemble of the results folder is called in the report."""
+        return self.names.get(identifier, identifier)

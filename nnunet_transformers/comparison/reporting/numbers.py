@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.checks import different_cases, without_doubled_cases
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.kept_tables import Tables, kept_or_computed, stamp_of
 from nnunet_transformers.comparison.statistics.paired import comparisons
 from nnunet_transformers.comparison.statistics.ranks import Ranking, rank_models
-from nnunet_transformers.comparison.statistics.strata import stratum_comparisons, stratum_summaries
+from nnunet_transformers.comparison.statistics.strata import (
+    lesion_size_cuts,
+    stratum_comparisons,
+    stratum_summaries,
+    with_volumes,
+)
 from nnunet_transformers.comparison.statistics.summary import summaries
+from nnunet_transformers.comparison.statistics.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -24,8 +33,11 @@ class Numbers:
     Attributes:
         scores: without cases that a model has twice; the baseline's rows first, as in all tables.
         summaries, comparisons: of every metric, see `statistics.summary` and `statistics.paired`.
-        stratum_summaries, stratum_comparisons: of the report's metric, see `statistics.strata`.
+        stratum_summaries, stratum_comparisons: of the report's metric, with the volumes of the quarters by lesion size,
+            see `statistics.strata`.
         rankings: per set, of the models that were scored on all of its cases.
+        unranked: per set without a ranking, why there is none.
+        lesion_free: sets none of whose references holds a lesion: nothing is told of how lesions are segmented.
         lacking: per (set, model), the cases of the set another model has a value of the report's metric for and this
             one has not.
         notes: what was left out and why.
@@ -37,6 +49,8 @@ class Numbers:
     stratum_summaries: pd.DataFrame
     stratum_comparisons: pd.DataFrame
     rankings: Mapping[str, Ranking]
+    unranked: Mapping[str, str]
+    lesion_free: frozenset[str]
     lacking: Mapping[tuple[str, str], list[str]]
     notes: tuple[str, ...]
 
@@ -49,8 +63,11 @@ class Numbers:
         return self.scores[self.scores["metric"] == metric]
 
 
-def compute(given: ReportInput) -> Numbers:
+def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
     """Compute all numbers.
+
+    Args:
+        kept: a file that keeps the tables for the next report of the same scores, see `kept_tables`.
 
     Raises:
         ComparisonError: see `statistics`; a case with two different reference volumes, for example.
@@ -72,25 +89,59 @@ def compute(given: ReportInput) -> Numbers:
     of_metric = scores[scores["metric"] == given.metric]
     lacking = different_cases(of_metric[of_metric["value"].notna()])
     not_scored = different_cases(scores)
-    rankings = {}
+    cuts = lesion_size_cuts(of_metric)
+    stamp = stamp_of(scores, given.baseline, given.metric, given.options)
+    tables = kept_or_computed(kept, stamp, lambda: _tables(scores, of_metric, given))
+    lesion_free = _lesion_free(scores)
+    rankings: dict[str, Ranking] = {}
+    unranked: dict[str, str] = {}
     for name, rows in of_metric.groupby("set", sort=False):
         out = [model for where, model in not_scored if where == name]
         complete = rows[~rows["model"].isin(out)]
-        if complete["model"].nunique() < 2:
-            notes.append(f"Ranking ({name}): fewer than two models were scored on all cases.")
+        if name in lesion_free:
+            unranked[str(name)] = "no reference holds a lesion."
+        elif complete["model"].nunique() < 2:
+            unranked[str(name)] = "fewer than two models were scored on all cases."
         elif METRICS[given.metric].higher_is_better is None:
-            notes.append(f"Ranking ({name}): no direction of {given.metric} is better.")
+            unranked[str(name)] = f"no direction of {given.metric} is better."
         elif complete.pivot(index="case", columns="model", values="value").dropna().empty:
-            notes.append(f"Ranking ({name}): no case has a defined value of every model.")
+            unranked[str(name)] = "no case has a defined value of every model."
         else:
             rankings[str(name)] = rank_models(complete, given.options)
     return Numbers(
         scores,
-        summaries(scores, given.options),
-        comparisons(scores, given.baseline, given.options),
-        stratum_summaries(of_metric, given.options),
-        stratum_comparisons(of_metric, given.baseline, given.options),
+        tables["summaries"],
+        _without_verdicts(tables["comparisons"], lesion_free),
+        with_volumes(tables["stratum_summaries"], cuts),
+        _without_verdicts(with_volumes(tables["stratum_comparisons"], cuts), lesion_free),
         rankings,
+        unranked,
+        lesion_free,
         lacking,
-        tuple(notes),
+        (*notes, *(f"Ranking ({name}): {why}" for name, why in unranked.items())),
     )
+
+
+def _tables(scores: pd.DataFrame, of_metric: pd.DataFrame, given: ReportInput) -> Tables:
+    return {
+        "summaries": summaries(scores, given.options),
+        "comparisons": comparisons(scores, given.baseline, given.options),
+        "stratum_summaries": stratum_summaries(of_metric, given.options),
+        "stratum_comparisons": stratum_comparisons(of_metric, given.baseline, given.options),
+    }
+
+
+def _lesion_free(scores: pd.DataFrame) -> frozenset[str]:
+    largest = scores.groupby("set", sort=False)["reference_ml"].max()
+    return frozenset(map(str, largest.index[largest == 0]))
+
+
+def _without_verdicts(compared: pd.DataFrame, lesion_free: frozenset[str]) -> pd.DataFrame:
+    """Nothing is decided on sets without a lesion: a model that predicts nothing would be the best of all."""
+    there = compared["set"].isin(lesion_free)
+    if not there.any():
+        return compared
+    decided = compared.copy()
+    decided.loc[there, "verdict"] = Verdict.UNDECIDED
+    decided.loc[there, "reason"] = "no reference holds a lesion"
+    return decided

@@ -46,7 +46,11 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
 
 def markdown_table(table: Table) -> str:
     aligned = "---:" if table.numeric else ":---"
-    lines = [list(table.head), [":---", *[aligned] * (len(table.head) - 1)], *map(list, table.rows)]
+    lines = [
+        list(table.head),
+        [":---", *[aligned] * (len(table.head) - 1)],
+        *(list(map(str, row)) for row in table.rows),
+    ]
     cells = [
         "| " + " | ".join(cell if number == 1 else _markdown_cell(cell) for cell in line) + " |"
         for number, line in enumerate(lines)
@@ -57,7 +61,7 @@ def markdown_table(table: Table) -> str:
 def latex_table(table: Table) -> str:
     r"""A table environment for a paper; needs \usepackage{booktabs,amssymb}."""
     columns = "l" + ("r" if table.numeric else "l") * (len(table.head) - 1)
-    rows = [" & ".join(latex_text(cell) for cell in row) + r" \\" for row in table.rows]
+    rows = [" & ".join(latex_text(str(cell)) for cell in row) + r" \\" for row in table.rows]
     return "\n".join(
         [
             r"% \usepackage{booktabs,amssymb}",
@@ -80,7 +84,8 @@ def latex_table(table: Table) -> str:
 
 def csv_text(table: Table) -> str:
     """Unrounded numbers, in UTF-8 with a header; floats as Python writes them, so that they read back equal."""
-    data = pd.DataFrame(table.rows, columns=list(table.head)) if table.data is None else table.data
+    text = [[str(cell) for cell in row] for row in table.rows]
+    data = pd.DataFrame(text, columns=list(table.head)) if table.data is None else table.data
     return data.to_csv(index=False, lineterminator="\n")
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
-from nnunet_transformers.comparison.nnunet.timing import Training, read_training
-from nnunet_transformers.comparison.reporting import checks, trainings
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
+from nnunet_transformers.comparison.reporting import checks, kept_tables, trainings
 from nnunet_transformers.comparison.reporting.answer import answer, leading_model
 from nnunet_transformers.comparison.reporting.blocks import (
     Block,
     Bullets,
+    Cell,
     Chart,
     Code,
     Paragraph,
@@ -26,13 +26,15 @@ from nnunet_transformers.comparison.reporting.blocks import (
     Section,
     Table,
 )
-from nnunet_transformers.comparison.reporting.cases import examples
+from nnunet_transformers.comparison.reporting.cases import DrawnExample, chosen_examples, examples_section
 from nnunet_transformers.comparison.reporting.drawing import save_pdf, svg
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.evidence import Evidence, gather
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers, compute
 from nnunet_transformers.comparison.reporting.outputs import csv_text, latex_table, markdown
 from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS
-from nnunet_transformers.comparison.reporting.provenance import commands_to_reproduce, provenance
+from nnunet_transformers.comparison.reporting.pictures import draw
+from nnunet_transformers.comparison.reporting.provenance import commands_to_reproduce
 from nnunet_transformers.comparison.reporting.score_sections import rank_section, score_section
 from nnunet_transformers.comparison.reporting.stratum_sections import lesion_section, site_section
 from nnunet_transformers.comparison.reporting.views import SetView
@@ -56,7 +58,7 @@ def write_report(given: ReportInput, folder: Path) -> Path:
     """
     checks.refuse_unusable(given)
     title = given.title or f"{given.results.dataset}: comparison of {_models(given)}"
-    sections = report_sections(given)
+    sections = report_sections(given, folder / kept_tables.FILE)
     html = page(title, sections)
     blocks = [block for section in sections for block in section.blocks]
     with writing_to(folder):
@@ -68,15 +70,30 @@ def write_report(given: ReportInput, folder: Path) -> Path:
     return folder / "report.html"
 
 
-def report_sections(given: ReportInput) -> list[Section]:
-    """The whole report, in the order it is read."""
-    numbers = compute(given)
-    read = {model.identifier: read_training(model) for model in given.results.models}
-    views = [SetView(given, numbers, name, _shown(given, numbers, name)) for name in numbers.sets]
-    curves, curve_notes = trainings.learning_curves(given)
-    runtime, runtime_notes = trainings.runtime(given, read)
-    pictures, picture_notes = examples(given, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])
-    notes = [*_score_notes(given, numbers), *curve_notes, *runtime_notes, *picture_notes]
+def report_sections(given: ReportInput, kept: Path | None = None) -> list[Section]:
+    """The whole report, in the order it is read: files first, then numbers, then what is said of them.
+
+    Args:
+        kept: see `numbers.compute`.
+
+    Raises:
+        ComparisonError: see `evidence.gather` and `numbers.compute`.
+    """
+    evidence = gather(given)
+    numbers = compute(evidence, kept)
+    views = [SetView(evidence, numbers, name, _shown(evidence, numbers, name)) for name in numbers.sets]
+    examples = chosen_examples(evidence, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])
+    return sections(evidence, numbers, views, draw(evidence, examples))
+
+
+def sections(
+    evidence: Evidence, numbers: Numbers, views: Sequence[SetView], pictures: Sequence[DrawnExample]
+) -> list[Section]:
+    """The sections of what was read, computed and drawn."""
+    curves, curve_notes = trainings.learning_curves(evidence)
+    runtime, runtime_notes = trainings.runtime(evidence)
+    examples, picture_notes = examples_section(evidence, pictures, views[0].shown[:MOST_PREDICTIONS])
+    notes = [*_score_notes(evidence, numbers), *curve_notes, *runtime_notes, *picture_notes]
     of_sets = [
         section
         for view in views
@@ -87,17 +104,17 @@ def report_sections(given: ReportInput) -> list[Section]:
         Section(
             "Is any model better than the baseline?",
             "answer",
-            [*_remarks(given, numbers, read), *answer(given, numbers), *_caveat(numbers)],
+            [*_remarks(evidence, numbers), *answer(evidence, numbers), *_caveat(numbers)],
         ),
-        trainings.what_was_compared(given, numbers.scores, read),
+        trainings.what_was_compared(evidence, numbers.scores),
         *of_sets,
-        pictures,
+        examples,
         curves,
         runtime,
         Section("What is not shown, and why", "not-shown", [Bullets(notes)]),
         _definitions(numbers),
-        _methods(given, numbers),
-        _provenance(given, read),
+        _methods(evidence, numbers),
+        _provenance(evidence),
     ]
 
 
@@ -123,19 +140,20 @@ def _shown(given: ReportInput, numbers: Numbers, name: str) -> list[str]:
     """The baseline, the model the answer is about, and the best two others by their mean."""
     table = numbers.summaries
     rows = table[(table["set"] == name) & (table["metric"] == given.metric)]
-    sign = -1 if METRICS[given.metric].higher_is_better is False else 1
-    ordered = rows.assign(gain=rows["mean"] * sign).sort_values(["gain", "model"], ascending=[False, True])["model"]
+    ordered = rows.assign(gain=rows["mean"] * METRICS[given.metric].sign).sort_values(
+        ["gain", "model"], ascending=[False, True]
+    )["model"]
     first = [given.baseline, leading_model(given, numbers, name)]
     there = set(rows["model"])
     return [model for model in dict.fromkeys([*first, *ordered]) if model in there][:4]
 
 
-def _remarks(given: ReportInput, numbers: Numbers, read: dict[str, Training]) -> list[Paragraph]:
-    named = {given.names.get(identifier, identifier): training for identifier, training in read.items()}
+def _remarks(given: Evidence, numbers: Numbers) -> list[Paragraph]:
+    named = {given.name_of(identifier): training for identifier, training in given.trainings.items()}
     short = {
         name: (training.epochs, training.iterations)
         for name, training in named.items()
-        if training.is_short and training.epochs and training.iterations
+        if training.is_short and training.epochs
     }
     epochs = {name: training.epochs for name, training in named.items() if training.epochs}
     remarks = [
@@ -153,14 +171,15 @@ def _caveat(numbers: Numbers) -> list[Paragraph]:
     return [Paragraph(f"How sure: {texts[0]}", "soft"), *(Paragraph(text, "soft") for text in texts[1:])]
 
 
-def _score_notes(given: ReportInput, numbers: Numbers) -> list[str]:
+def _score_notes(given: Evidence, numbers: Numbers) -> list[str]:
     notes = [
+        *given.notes,
         *checks.missing_folds(given),
         *checks.models_without_scores(given),
         *checks.splits(given),
         *checks.differing_plans(given),
         *checks.recorded_dice(given),
-        *(f"{given.names[each.identifier]}: {note}" for each in given.results.models for note in each.notes),
+        *(f"{given.name_of(each.identifier)}: {note}" for each in given.results.models for note in each.notes),
         *given.results.notes,
         *numbers.notes,
         *checks.disagreeing_rows(numbers.scores),
@@ -201,8 +220,8 @@ def _methods(given: ReportInput, numbers: Numbers) -> Section:
     return Section("Methods", "methods", blocks)
 
 
-def _provenance(given: ReportInput, read: dict[str, Training]) -> Section:
-    rows = [list(entry) for entry in provenance(given, read)]
+def _provenance(given: Evidence) -> Section:
+    rows = [list(entry) for entry in given.facts]
     commands = list(given.commands) or commands_to_reproduce(given.results)
     blocks: list[Block] = [
         Table("Hashes are of the files' bytes.", ["fact", "value"], rows, name="provenance", numeric=False),
@@ -227,6 +246,8 @@ def _data_uri(jpeg: bytes) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
-def _unbroken(cell: str) -> Markup:
-    """A cell whose interval, in brackets, stays on one line."""
-    return Markup(re.sub(r"\[[^\]]*\]", r'<span class="whole">\g<0></span>', str(escape(cell))))
+def _unbroken(cell: Cell) -> str | Markup:
+    """A cell whose interval stays on one line."""
+    if isinstance(cell, str):
+        return cell
+    return Markup('{} <span class="whole">[{}]</span>{}').format(cell.value, cell.bounds, cell.note)

@@ -6,17 +6,15 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import nnunet_transformers
+from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.nnunet import commands
-from nnunet_transformers.comparison.nnunet.results import Model, Results, read_json
-from nnunet_transformers.comparison.nnunet.state import load_json
+from nnunet_transformers.comparison.nnunet.results import Results, read_json
 from nnunet_transformers.comparison.nnunet.timing import Training
-from nnunet_transformers.comparison.reporting.inputs import ReportInput
 
 _PACKAGES = (
     "nnunet-transformers",
@@ -30,24 +28,29 @@ _PACKAGES = (
 )
 
 
-def provenance(given: ReportInput, trainings: Mapping[str, Training]) -> list[tuple[str, str]]:
-    """Facts as (name, value), all of them derived from files and from this machine."""
-    results = given.results
+def provenance(
+    results: Results, data: DataFolders, name_of: Callable[[str], str], trainings: Mapping[str, Training]
+) -> list[tuple[str, str]]:
+    """Facts as (name, value), all of them derived from files and from this machine.
+
+    Args:
+        name_of: from the identifier of a model to what it is called in the report.
+        trainings: by the identifier of the model.
+    """
     entries = [("dataset", results.dataset), ("results folder", str(results.folder.resolve()))]
     entries += [
         (name, f"{_about(path)}SHA-256 {sha256(path)}")
         for name, path in {
-            "dataset.json": results.baseline.folder / "dataset.json",
-            "dataset_fingerprint.json": _fingerprint(given),
-            "splits_final.json": given.data.splits,
+            "dataset.json": results.first.folder / "dataset.json",
+            "dataset_fingerprint.json": _fingerprint(results, data),
+            "splits_final.json": data.splits,
         }.items()
         if path and path.is_file()
     ]
     for model in results.models:
         plans = model.folder / "plans.json"
         if plans.is_file():
-            name = given.names.get(model.identifier, model.identifier)
-            entries.append((f"plans of {name}", f"{model.plans}, SHA-256 {sha256(plans)}"))
+            entries.append((f"plans of {name_of(model.identifier)}", f"{model.plans}, SHA-256 {sha256(plans)}"))
     machines = dict.fromkeys(machine for training in trainings.values() for machine in training.machines)
     entries.append(("trained on", "; ".join(machines) or "not recorded (no debug.json)"))
     entries.append(
@@ -58,20 +61,6 @@ def provenance(given: ReportInput, trainings: Mapping[str, Training]) -> list[tu
     if commit:
         entries.append(("nnunet-transformers at git commit", commit))
     return entries
-
-
-def configuration(model: Model) -> dict[str, Any]:
-    """The model's configuration in its plans, with what it inherits; empty without the plans."""
-    plans = load_json(model.folder / "plans.json")
-    configurations = plans.get("configurations", {}) if isinstance(plans, dict) else {}
-    merged: dict[str, Any] = {}
-    name = model.configuration
-    seen: set[str] = set()
-    while name in configurations and name not in seen:
-        seen.add(name)
-        merged = {**configurations[name], **merged}
-        name = configurations[name].get("inherits_from", "")
-    return merged
 
 
 def commands_to_reproduce(results: Results) -> list[str]:
@@ -110,9 +99,9 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _fingerprint(given: ReportInput) -> Path:
-    copied = given.results.baseline.folder / "dataset_fingerprint.json"
-    return copied if copied.is_file() or not given.data.preprocessed else given.data.preprocessed / copied.name
+def _fingerprint(results: Results, data: DataFolders) -> Path:
+    copied = results.first.folder / "dataset_fingerprint.json"
+    return copied if copied.is_file() or not data.preprocessed else data.preprocessed / copied.name
 
 
 def _about(path: Path) -> str:

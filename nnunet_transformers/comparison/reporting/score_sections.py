@@ -10,15 +10,17 @@ import pandas as pd
 from nnunet_transformers.common.words import counted, joined, listed
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting import charts
-from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
+from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, p_value
 from nnunet_transformers.comparison.reporting.full_tables import all_metrics, differences, every_case
-from nnunet_transformers.comparison.reporting.views import SetView, axis_title, heading, records
+from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of, heading, records
 from nnunet_transformers.comparison.statistics.ranks import Ranking
+from nnunet_transformers.comparison.statistics.verdict import Verdict
 
 # What the main table shows of all metrics; the others are in the table of all metrics.
 _MAIN_METRICS = ("nsd_1mm", "hd95_mm", "absolute_volume_difference_ml", "lesion_f1_atlas", "lesion_f1_isles")
-_MARKS = {"better": "▲", "worse": "▼", "equivalent": "≈", "different": "≠"}
+_MOST_PANELS = 7
+_MARKS = {Verdict.BETTER: " ▲", Verdict.WORSE: " ▼", Verdict.EQUIVALENT: " ≈", Verdict.DIFFERENT: " ≠"}
 
 
 def score_section(view: SetView) -> Section:
@@ -38,8 +40,9 @@ def rank_section(view: SetView) -> Section:
     """Critical-difference diagram, or why there is none."""
     ranking = view.numbers.rankings.get(view.name)
     if ranking is None:
-        reasons = [note for note in view.numbers.notes if note.startswith(f"Ranking ({view.name})")]
-        return Section(f"Ranks: {view.name}", f"ranks{view.suffix}", [Paragraph(reason) for reason in reasons])
+        why = view.numbers.unranked.get(view.name)
+        reason = [Paragraph(f"Ranking ({view.name}): {why}")] if why else []
+        return Section(f"Ranks: {view.name}", f"ranks{view.suffix}", reason)
     ranks = ranking.average_ranks
     drawing = charts.critical_difference(
         ranks,
@@ -98,16 +101,16 @@ def main_table(view: SetView) -> Table:
     rows = []
     for model in view.models:
         n = by_model[model, view.given.metric]["n"]
-        cells = []
+        cells: list[Cell] = []
         for metric in metrics:
             entry = by_model.get((model, metric.name))
             if entry is None:
                 cells.append("not scored")
                 continue
-            mark = _MARKS.get(str(verdicts.get((metric.name, model), "")).split(" ")[0], "")
+            mark = _MARKS.get(verdicts.get((metric.name, model), Verdict.UNDECIDED), "")
             other_n = f" (n = {entry['n']})" if entry["n"] != n else ""
             bounds = interval(entry["mean_low"], entry["mean_high"], metric.unit)
-            cells.append(f"{number(entry['mean'], metric.unit)}{' ' if mark else ''}{mark} [{bounds}]{other_n}")
+            cells.append(Estimate(f"{number(entry['mean'], metric.unit)}{mark}", bounds, other_n))
         name = f"{model} (baseline)" if model == view.given.baseline else model
         rows.append([f"{name} †" if view.lacks(model) else name, str(n), *cells])
     level = f"{100 * view.given.options.confidence:g} %"
@@ -127,19 +130,21 @@ def main_table(view: SetView) -> Table:
 
 def _forest(view: SetView, rows: pd.DataFrame) -> Chart:
     metric = view.metric
-    sign = -1 if metric.higher_is_better is False else 1
-    ordered = rows.assign(gain=rows["mean_difference"] * sign).sort_values("gain", ascending=False, kind="stable")
+    ordered = rows.assign(gain=rows["mean_difference"] * metric.sign).sort_values(
+        "gain", ascending=False, kind="stable"
+    )
     drawn = [
         charts.ForestRow(
             f"{row.model} †" if view.lacks(row.model) else row.model,
             view.style(row.model),
             charts.Interval(row.mean_difference, row.mean_low, row.mean_high),
             f"{number(row.mean_difference, metric.unit, signed=True)} "
-            f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}), n = {row.n}, {row.verdict}",
+            f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}), n = {row.n}, "
+            f"{row.verdict.text(row.margin)}",
         )
         for row in records(ordered)
     ]
-    favours = ("model better", "baseline better") if sign < 0 else ("baseline better", "model better")
+    favours = ("model better", "baseline better") if metric.sign < 0 else ("baseline better", "model better")
     if metric.higher_is_better is None:
         favours = ("model lower", "model higher")
     margin = view.given.options.margins.get(metric.name)
@@ -159,7 +164,7 @@ def _scatter(view: SetView) -> list[Block]:
     if baseline not in values:
         return []
     panels = []
-    for model in values.columns.drop(baseline):
+    for model in values.columns.drop(baseline) if len(values.columns) <= _MOST_PANELS else view.shown[1:]:
         both = values[[baseline, model]].dropna()
         hints = [
             f"{case}: {baseline} {number(a, unit)}, {model} {number(b, unit)}"
@@ -175,7 +180,7 @@ def _scatter(view: SetView) -> list[Block]:
     caption = (
         f"{view.metric.label} of each case: the model against the baseline. The model is {what} on "
         f"cases {'above' if what == 'higher' else side} the dashed line. Rest the pointer on a point for "
-        "the name of its case."
+        f"the name of its case.{drawn_of(view) if len(values.columns) > _MOST_PANELS else ''}"
     )
     drawing = charts.scatter(panels, baseline=baseline, quantity=axis_title(view.metric))
     return [Chart(f"scatter{view.suffix}", drawing, caption)]

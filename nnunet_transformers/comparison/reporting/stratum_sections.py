@@ -9,11 +9,12 @@ import numpy as np
 
 from nnunet_transformers.comparison.metrics.definitions import Metric
 from nnunet_transformers.comparison.reporting import charts
-from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
+from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value
+from nnunet_transformers.comparison.reporting.lesion_free import predictions_without_a_lesion
 from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
-from nnunet_transformers.comparison.statistics.strata import FOLD, LESION_SIZE, SITE, lesion_size_cuts
+from nnunet_transformers.comparison.statistics.strata import FOLD, LESION_SIZE, NO_LESION, SITE, lesion_size_cuts
 
 _MOST_WITH_POINTS = 3
 _CASES_PER_BIN = 10
@@ -49,6 +50,8 @@ def lesion_section(view: SetView) -> Section:
             f"{_CASES_PER_BIN} or more cases of neighbouring volume. Dotted: limits of the quarters."
         )
         blocks.append(Chart(f"by_volume{view.suffix}", drawing, caption))
+    if free := predictions_without_a_lesion(view.given, view.numbers, view.name):
+        blocks.append(Paragraph(free))
     blocks += _strata_blocks(view, LESION_SIZE, "by_lesion_size")
     return Section(f"By lesion size: {view.name}", f"lesions{view.suffix}", blocks)
 
@@ -87,17 +90,18 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
     gains = differences.set_index(["stratum", "model"]).to_dict("index")
     blocks: list[Block] = []
     counts = {group: max(means[key]["n"] for key in means if key[0] == group) for group in groups}
-    labels = [f"{group} (n = {counts[group]})" for group in groups]
+    drawn = [group for group in groups if group != NO_LESION]  # its values are 0 or 1 and would stretch the axis
+    labels = [f"{group} (n = {counts[group]})" for group in drawn]
     shown = [model for model in view.shown if any((group, model) in means for group in groups)]
-    if kind != FOLD:
-        absolute = {model: (view.style(model), _intervals(means, groups, model, "mean")) for model in shown}
+    if kind != FOLD and drawn:
+        absolute = {model: (view.style(model), _intervals(means, drawn, model, "mean")) for model in shown}
         drawing = charts.strata(labels, absolute, quantity=f"mean {axis_title(metric)}", zero=False)
         blocks.append(
             Chart(f"{name}{view.suffix}", drawing, f"Mean {metric.label} by {kind}, with intervals.{drawn_of(view)}")
         )
     others = [model for model in shown if model != view.given.baseline]
-    if others and gains and kind == LESION_SIZE:
-        relative = {model: (view.style(model), _intervals(gains, groups, model, "mean_difference")) for model in others}
+    if others and gains and drawn and kind == LESION_SIZE:
+        relative = {model: (view.style(model), _intervals(gains, drawn, model, "mean_difference")) for model in others}
         quantity = f"mean difference in {axis_title(metric)}, model minus baseline"
         drawing = charts.strata(labels, relative, quantity=quantity, zero=True)
         caption = f"Differences to the baseline by {kind}, with intervals.{drawn_of(view)}"
@@ -111,12 +115,13 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
                     f"{group}{' ‡' if entry['few'] else ''}",
                     model,
                     str(entry["n"]),
-                    f"{number(entry['mean'], metric.unit)} "
-                    f"[{interval(entry['mean_low'], entry['mean_high'], metric.unit)}]",
+                    Estimate(
+                        number(entry["mean"], metric.unit), interval(entry["mean_low"], entry["mean_high"], metric.unit)
+                    ),
                     number(entry["median"], metric.unit),
                     _difference(gain, metric),
                     p_value(gain["p_holm"]) if gain else "",
-                    str(gain["verdict"]) if gain else "",
+                    gain["verdict"].text(gain["margin"]) if gain else "",
                 ]
             )
     head = [kind, "model", "n", f"mean {metric.label}", "median", "difference to the baseline", "p (Holm)", "verdict"]
@@ -125,18 +130,21 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
         "correction is over all models and groups of this table."
     )
     data = summaries.merge(
-        differences, on=["set", "metric", "by", "stratum", "model"], how="left", suffixes=("", "_difference")
+        differences.drop(columns=["low_ml", "high_ml"]),
+        on=["set", "metric", "by", "stratum", "model"],
+        how="left",
+        suffixes=("", "_difference"),
     )
     folded = kind != LESION_SIZE or len(rows) > 8
     blocks.append(Table(caption, head, rows, name=f"{name}{view.suffix}", numeric=False, folded=folded, data=data))
     return blocks
 
 
-def _difference(gain: dict | None, metric: Metric) -> str:
+def _difference(gain: dict | None, metric: Metric) -> Cell:
     if gain is None:
         return ""
     bounds = interval(gain["mean_low"], gain["mean_high"], metric.unit, signed=True)
-    return f"{number(gain['mean_difference'], metric.unit, signed=True)} [{bounds}]"
+    return Estimate(number(gain["mean_difference"], metric.unit, signed=True), bounds)
 
 
 def _intervals(entries: dict, groups: Sequence[str], model: str, value: str) -> list[charts.Interval]:

@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
 from nnunet_transformers.common.words import counted, duration, joined, listed
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Model
-from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.checks import count_subjects
 from nnunet_transformers.comparison.reporting.drawing import model_style
+from nnunet_transformers.comparison.reporting.evidence import Evidence
 from nnunet_transformers.comparison.reporting.formatting import millilitres
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
-from nnunet_transformers.comparison.reporting.learning_curves import mean_curve, read_learning_curve
-from nnunet_transformers.comparison.reporting.provenance import configuration
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.learning_curves import mean_curve
 
 
-def what_was_compared(given: ReportInput, scores: pd.DataFrame, trainings: Mapping[str, Training]) -> Section:
+def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
     """Data in a sentence per set, and a table of the models."""
     paragraphs = [Paragraph(_data_sentence(str(name), rows)) for name, rows in scores.groupby("set", sort=False)]
-    if not (given.data.raw and (given.data.raw / "cases.tsv").is_file()):
+    if not given.knows_subjects:
         paragraphs.append(
             Paragraph(
                 "Subjects are taken from the names of the cases, up to _ses-…: if other cases are of one person, the "
                 "intervals are too narrow. A cases.tsv in the raw dataset (columns case, subject, site) would tell."
             )
         )
-    head = ["", "network", "parameters", "plans, configuration", "patch, spacing", "training", "folds"]
+    head = ["", "trainer", "network", "parameters", "plans, configuration", "patch, spacing", "training", "folds"]
     rows = []
     for name, model in _models(given):
-        training, plan = trainings[model.identifier], configuration(model)
-        epochs = (
-            f"{training.epochs} epochs of {training.iterations or '?'} iterations" if training.epochs else "unknown"
-        )
+        training, plan = given.trainings[model.identifier], given.configurations[model.identifier]
         folds = sorted({int(fold) for fold in model.scores["fold"].dropna()})
         rows.append(
             [
                 f"{name} (baseline)" if name == given.baseline else name,
+                model.trainer,
                 training.network or "unknown",
                 f"{training.parameters:,}" if training.parameters else "unknown",
                 f"{model.plans}, {model.configuration}",
                 f"{_sizes(plan.get('patch_size'))} voxels, {_sizes(plan.get('spacing'))} mm",
-                f"{epochs}, batch {training.batch_size or plan.get('batch_size', 'unknown')}",
+                f"{training.length}, batch {training.batch_size or plan.get('batch_size', 'unknown')}",
                 _folds(folds, model.missing_folds),
             ]
         )
@@ -53,20 +50,24 @@ def what_was_compared(given: ReportInput, scores: pd.DataFrame, trainings: Mappi
         "The models. Where plans and configuration agree, so do preprocessing and, for nnU-Net's trainers and ours, "
         "augmentation; network, optimiser and schedule are each trainer's own."
     )
+    if given.why_baseline:
+        paragraphs.append(
+            Paragraph(f"Baseline: {given.baseline}; {given.why_baseline}. Another is named with --baseline.")
+        )
     blocks: list[Block] = [
         *paragraphs,
         Table(caption, head, rows, name="models", numeric=False),
     ]
     if given.results.ensembles:
         members = [
-            f"{given.names.get(ensemble.identifier, ensemble.identifier)} averages the probabilities of "
-            f"{joined([given.names.get(member, member) for member in ensemble.members])}"
+            f"{given.name_of(ensemble.identifier)} averages the probabilities of "
+            f"{joined([given.name_of(member) for member in ensemble.members])}"
             for ensemble in given.results.ensembles
         ]
         blocks.append(Paragraph(f"Ensembles: {'; '.join(members)}."))
     selection = given.results.selection
     if selection:
-        models = joined([given.names.get(model, model) for model in selection.models])
+        models = joined([given.name_of(model) for model in selection.models])
         steps = joined(selection.postprocessing_steps) or "none, it did not help"
         others = [name for name, model in _models(given) if model.identifier not in selection.considered]
         without = f" It was made without {joined(others)}." if selection.considered and others else ""
@@ -79,22 +80,21 @@ def what_was_compared(given: ReportInput, scores: pd.DataFrame, trainings: Mappi
     return Section("What was compared, and how", "compared", blocks)
 
 
-def learning_curves(given: ReportInput) -> tuple[Section, list[str]]:
+def learning_curves(given: Evidence) -> tuple[Section, list[str]]:
     """Losses and pseudo Dice over epochs, and sentences about what is not in them."""
     notes: list[str] = []
     losses: list[charts.Curve] = []
     dice: list[charts.Curve] = []
     for name, model in _models(given):
-        folders = _fold_folders(model)
-        read = {fold: read_learning_curve(folder) for fold, folder in folders.items()}
-        folds = {fold: curve for fold, curve in read.items() if curve.validation_loss}
+        logs = given.trainings[model.identifier].logs
+        folds = {fold: log for fold, log in logs.items() if log.validation_loss}
         if not folds:
             notes.append(f"Learning curve of {name}: it has no training log.")
             continue
-        without = [fold for fold in folders if fold not in folds]
+        without = [fold for fold in logs if fold not in folds]
         if without:
             notes.append(f"Learning curve of {name}: fold {listed(list(map(str, without)))} has no training log.")
-        lengths = {fold: len(curve.validation_loss) for fold, curve in folds.items()}
+        lengths = {fold: len(log.validation_loss) for fold, log in folds.items()}
         if len(set(lengths.values())) > 1:
             texts = ", ".join(f"fold {fold}: {length}" for fold, length in lengths.items())
             notes.append(
@@ -122,11 +122,11 @@ def learning_curves(given: ReportInput) -> tuple[Section, list[str]]:
     return Section("Learning curves", "curves", [Chart("learning_curves", charts.curves(panels), caption)]), notes
 
 
-def runtime(given: ReportInput, trainings: Mapping[str, Training]) -> tuple[Section, list[str]]:
+def runtime(given: Evidence) -> tuple[Section, list[str]]:
     """Time per epoch, of all folds and of the validation; memory."""
     notes, rows, data = [], [], []
     for name, model in _models(given):
-        training = trainings[model.identifier]
+        training = given.trainings[model.identifier]
         if not training.folds:
             notes.append(f"Times of {name}: it has no training log.")
         total = training.training_seconds if training.folds else None
@@ -176,7 +176,7 @@ def runtime(given: ReportInput, trainings: Mapping[str, Training]) -> tuple[Sect
 
 def _models(given: ReportInput) -> list[tuple[str, Model]]:
     """Trained models with their names, the baseline first."""
-    named = [(given.names.get(model.identifier, model.identifier), model) for model in given.results.models]
+    named = [(given.name_of(model.identifier), model) for model in given.results.models]
     return sorted(named, key=lambda pair: given.styles.get(pair[0], len(given.styles)))
 
 
@@ -197,10 +197,6 @@ def _data_sentence(name: str, rows: pd.DataFrame) -> str:
             else ""
         )
     return text
-
-
-def _fold_folders(model: Model) -> dict[int, Any]:
-    return {int(path.name[5:]): path for path in sorted(model.folder.glob("fold_*")) if path.name[5:].isdigit()}
 
 
 def _sizes(values: Sequence[float] | None) -> str:

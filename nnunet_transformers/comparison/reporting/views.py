@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from nnunet_transformers.common.words import joined
 from nnunet_transformers.comparison.metrics.definitions import METRICS, Metric
+from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.drawing import Style, model_style
-from nnunet_transformers.comparison.reporting.inputs import CROSS_VALIDATION, ReportInput
+from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers
 
 
@@ -47,19 +49,19 @@ class SetView:
     def lacks(self, model: str) -> bool:
         return (self.name, model) in self.numbers.lacking
 
-    @property
+    @cached_property
     def models(self) -> list[str]:
         """With a score of the metric, the baseline first."""
         there = set(self.of(self.numbers.of_metric(self.given.metric))["model"])
         return [model for model in self.given.models if model in there]
 
-    @property
+    @cached_property
     def values(self) -> pd.DataFrame:
         """The metric by case (rows) and model, the baseline first."""
         rows = self.of(self.numbers.of_metric(self.given.metric))
         return rows.pivot(index="case", columns="model", values="value")[self.models]
 
-    @property
+    @cached_property
     def volumes(self) -> pd.Series:
         """Lesion volume in ml by case."""
         rows = self.of(self.numbers.of_metric(self.given.metric))

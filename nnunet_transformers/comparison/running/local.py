@@ -25,7 +25,7 @@ from tqdm import tqdm
 from nnunet_transformers.common.locks import holder
 from nnunet_transformers.common.words import duration
 from nnunet_transformers.comparison.experiment.model import Experiment, Local
-from nnunet_transformers.comparison.running.processes import Job, end_processes, how_it_ended, start_job, tail
+from nnunet_transformers.comparison.running.processes import end_processes, how_it_ended, start_process, tail
 from nnunet_transformers.comparison.running.step import Step, settled
 from nnunet_transformers.comparison.running.step_process import FAILED, UNDER_WAY
 from nnunet_transformers.comparison.running.steps import steps
@@ -219,8 +219,8 @@ class _Schedule:
         environment = dict(self.environment)
         if self.gpus and slot is not None:
             environment[_GPU] = self._gpu(slot)
-        job = Job(step.name, step.process, step.log, environment)
-        self.running.append(_Running(step, start_job(job), slot, time.monotonic()))
+        process = start_process(step.name, step.process, step.log, environment)
+        self.running.append(_Running(step, process, slot, time.monotonic()))
 
     def _ended(self, each: _Running, code: int) -> None:
         with suppress(ProcessLookupError, PermissionError):

@@ -7,7 +7,6 @@ hand), that a log of it was written to within the last `RECENT_SECONDS`; the sta
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,9 @@ from nnunet_transformers.common.locks import holder, was_taken_here
 from nnunet_transformers.common.words import duration
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.model import Experiment, Slurm
+from nnunet_transformers.comparison.nnunet.model_id import ModelId
 from nnunet_transformers.comparison.nnunet.state import load_json, training_logs
+from nnunet_transformers.comparison.nnunet.training_log import read_training_log
 from nnunet_transformers.comparison.running.slurm import Queued, in_queue
 from nnunet_transformers.comparison.running.step import Step
 from nnunet_transformers.comparison.running.step_process import FAILED
@@ -27,8 +28,6 @@ from nnunet_transformers.comparison.running.steps import steps
 
 RECENT_SECONDS = 900.0
 
-_EPOCH = re.compile(r": +Epoch (\d+)\s*$", re.MULTILINE)
-_EPOCH_TIME = re.compile(r": +Epoch time: ([\d.]+) s")
 _LAST_EPOCHS = 20  # that the remaining time is taken from
 _DEFAULT_EPOCHS = 1000  # of nnU-Net
 _END_OF_LOG = 65536  # bytes
@@ -134,19 +133,14 @@ def as_text(found: Sequence[StepStatus]) -> str:
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """How far a fold is, from its newest training log; None if no epoch has begun."""
-    log = newest_log(folder)
-    if log is None:
+    """How far a fold is, from its training logs; None if no epoch has begun."""
+    log = read_training_log(folder)
+    if log.epoch is None:
         return None
-    text = log.read_text(errors="replace")
-    begun = _EPOCH.findall(text)
-    if not begun:
-        return None
-    epoch, epochs = int(begun[-1]), _epochs(folder)
-    times = [float(seconds) for seconds in _EPOCH_TIME.findall(text)][-_LAST_EPOCHS:]
-    finished = len(_EPOCH_TIME.findall(text)) >= len(begun)
-    left = epochs - epoch - finished
-    return Progress(epoch, epochs, max(0, left) * median(times) if times else None)
+    epochs = _epochs(folder)
+    left = epochs - log.epoch - log.is_epoch_finished
+    times = list(log.seconds.values())[-_LAST_EPOCHS:]
+    return Progress(log.epoch, epochs, max(0, left) * median(times) if times else None)
 
 
 def newest_log(folder: Path) -> Path | None:
@@ -155,10 +149,11 @@ def newest_log(folder: Path) -> Path | None:
 
 
 def _epochs(folder: Path) -> int:
+    """Those planned, as nnU-Net recorded them or as the trainer's name says."""
     description = load_json(folder / "debug.json")
     planned = str(description.get("num_epochs")) if isinstance(description, dict) else ""
-    in_name = re.search(r"_(\d+)epochs?(?:_\d+iterations?)?__", folder.parent.name)
-    return int(planned) if planned.isdigit() else int(in_name[1]) if in_name else _DEFAULT_EPOCHS
+    model = ModelId.parse(folder.parent.name)
+    return int(planned) if planned.isdigit() else (model.length[0] if model else None) or _DEFAULT_EPOCHS
 
 
 def _state(step: Step, folder: Path | None) -> tuple[State, str, Progress | None]:

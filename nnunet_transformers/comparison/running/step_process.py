@@ -26,7 +26,6 @@ from nnunet_transformers.comparison.running.step import Step
 from nnunet_transformers.comparison.running.steps import steps
 
 UNDER_WAY = 75  # exit code: another process runs the step
-_AUGMENTERS = "nnUNet_n_proc_DA"  # processes
 FAILED = "[failed]"  # how the last line of a failed step's log begins
 
 
@@ -63,8 +62,6 @@ def run_step(step: Step) -> int:
         if step.is_done():
             print(f"{step.name} is done already", flush=True)
             return 0
-        if not step.fold and os.environ.get(_AUGMENTERS) == "0":
-            os.environ[_AUGMENTERS] = "1"  # nnU-Net's planner takes it for a number of threads
         try:
             command = step.prepare() if step.prepare else step.command
             if command is not None:

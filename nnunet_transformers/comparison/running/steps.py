@@ -31,6 +31,7 @@ from nnunet_transformers.comparison.experiment.model import (
 )
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.commands import Command
+from nnunet_transformers.comparison.nnunet.model_id import ensemble_name
 from nnunet_transformers.comparison.nnunet.references import cut_off_references, restore_references
 from nnunet_transformers.comparison.nnunet.state import (
     FoldState,
@@ -79,11 +80,6 @@ def predictions_folder(experiment: Experiment, folders: Folders, dataset: int, t
     nnUNetv2_find_best_configuration selected.
     """
     return experiment.output / "predictions" / _dataset_name(dataset, folders) / test_set
-
-
-def ensemble_name(members: Sequence[Model], folds: Sequence[int]) -> str:
-    """nnU-Net's name for an ensemble of two models, and the same for more."""
-    return "___".join(["ensemble", *(model.identifier for model in members), "_".join(map(str, folds))])
 
 
 _STEP_PROCESS = "nnunet_transformers.comparison.running.step_process"
@@ -319,10 +315,10 @@ def _cross_validation(place: _Place, models: Sequence[Model], trainings: dict[Mo
         )
     ]
     for members in _listed_ensembles(place.experiment, models):
-        folder = place.results / "ensembles" / ensemble_name(members, folds)
+        folder = place.results / "ensembles" / ensemble_name(_identifiers(members), folds)
         command = [sys.executable, "-m", "nnunet_transformers.comparison.nnunet.cross_validation", "ensemble"]
         command += _selection_arguments(place, members)
-        scores = summaries(place.results, [member.identifier for member in members], folds)
+        scores = summaries(place.results, _identifiers(members), folds)
         found.append(
             place.step(
                 f"ensemble {' + '.join(member.name for member in members)}",
@@ -347,7 +343,7 @@ def _select_command(place: _Place, models: Sequence[Model]) -> Command:
 
 
 def _is_selected(place: _Place, models: Sequence[Model]) -> bool:
-    identifiers = [model.identifier for model in _complete(place, models)]
+    identifiers = _identifiers(_complete(place, models))
     experiment = place.experiment
     return is_selected(place.results, identifiers, experiment.folds, ensembles=experiment.ensembles == "pairs")
 
@@ -371,8 +367,11 @@ def _complete(place: _Place, models: Sequence[Model]) -> list[Model]:
 
 
 def _selection_arguments(place: _Place, models: Sequence[Model]) -> list[str]:
-    identifiers = [model.identifier for model in models]
-    return [place.name, *identifiers, "--folds", *map(str, place.experiment.folds)]
+    return [place.name, *_identifiers(models), "--folds", *map(str, place.experiment.folds)]
+
+
+def _identifiers(models: Sequence[Model]) -> list[str]:
+    return [model.identifier for model in models]
 
 
 def _is_summarised(summary: Path, scores: Sequence[Path]) -> bool:
@@ -419,7 +418,7 @@ def _prediction(
         names[model] = step.name
         found.append(step)
     for members in _listed_ensembles(experiment, models):
-        folder = parent / ensemble_name(members, experiment.folds)
+        folder = parent / ensemble_name(_identifiers(members), experiment.folds)
         sources = [parent / member.identifier for member in members]
         found.append(
             place.step(

@@ -33,13 +33,21 @@ def resample_counts(n_subjects: int, resamples: int, seed: int) -> np.ndarray:
     return counts
 
 
+@lru_cache(maxsize=2)
+def resample_weights(n_subjects: int, resamples: int, seed: int) -> np.ndarray:
+    """`resample_counts` as floats, to be multiplied with without converting them again for every model."""
+    weights = resample_counts(n_subjects, resamples, seed).astype(float)
+    weights.flags.writeable = False
+    return weights
+
+
 def bootstrap_means(values: np.ndarray, subjects: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The mean over the cases of each resample.
 
     Args:
         values: (n,), one finite value per case.
         subjects: (n,), 0 to n_subjects - 1; every subject has a case.
-        counts: (n_subjects, resamples), see `resample_counts`.
+        counts: (n_subjects, resamples), see `resample_weights` and `resample_counts`.
 
     Returns:
         (resamples,)
@@ -58,7 +66,8 @@ def bootstrap_quantiles(
     """Quantiles over the cases of each resample, interpolated linearly as by numpy.
 
     Args:
-        values, subjects, counts: as for `bootstrap_means`.
+        values, subjects: as for `bootstrap_means`.
+        counts: (n_subjects, resamples), see `resample_counts`.
         levels: between 0 and 1.
 
     Returns:
@@ -66,6 +75,8 @@ def bootstrap_quantiles(
     """
     order = np.argsort(values, kind="stable")
     ordered, rows = values[order], subjects[order]
+    if len(counts) * int(np.bincount(subjects).max()) <= np.iinfo(np.int16).max:  # the most cases a resample can have
+        counts = counts.astype(np.int16)  # half as much to move
     result = np.empty((len(levels), counts.shape[1]))
     for start in range(0, counts.shape[1], _BLOCK):
         drawn = counts[:, start : start + _BLOCK][rows]

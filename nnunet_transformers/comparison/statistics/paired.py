@@ -16,6 +16,7 @@ from nnunet_transformers.comparison.statistics.bootstrap import (
     bootstrap_quantiles,
     interval,
     resample_counts,
+    resample_weights,
     tail_probability,
 )
 from nnunet_transformers.comparison.statistics.options import Options
@@ -100,9 +101,9 @@ def compare_pairs(
     mean_interval = median_interval = (math.nan, math.nan)
     per_subject = np.round(_subject_means(differences, codes), DECIMALS)
     if n:
-        counts = resample_counts(n_subjects, options.resamples, options.seed)
         mean, median = float(differences.mean()), float(np.median(differences))
-        means = bootstrap_means(differences, codes, counts)
+        counts = resample_counts(n_subjects, options.resamples, options.seed)
+        means = bootstrap_means(differences, codes, resample_weights(n_subjects, options.resamples, options.seed))
         (medians,) = bootstrap_quantiles(differences, codes, counts, (0.5,))
         mean_interval = interval(means, n_subjects, options.confidence)
         median_interval = interval(medians, n_subjects, options.confidence)
@@ -141,7 +142,7 @@ def comparisons(scores: pd.DataFrame, baseline: str, options: Options) -> pd.Dat
     Returns:
         Columns set, metric, model, baseline; only_model, only_baseline (cases scored by one of the two, left out);
         the fields of `PairedComparison`; p_holm and p_equivalence_holm, corrected over the models of one set and
-        metric; verdict and reason, see `verdict.RULES`.
+        metric; verdict (a `Verdict`) and reason, see `verdict.RULES`.
 
     Raises:
         ComparisonError: see `scores.checked`; or the baseline has no scores at all.
@@ -210,7 +211,8 @@ def _with_verdicts(frame: pd.DataFrame, family: list[str], options: Options) -> 
         )
         for row in frame.to_dict("records")
     ]
-    return frame.assign(verdict=[word for word, _ in verdicts], reason=[reason for _, reason in verdicts])
+    words = pd.Series([word for word, _ in verdicts], index=frame.index, dtype=object)
+    return frame.assign(verdict=words, reason=[reason for _, reason in verdicts])
 
 
 def _subject_means(values: np.ndarray, codes: np.ndarray) -> np.ndarray:

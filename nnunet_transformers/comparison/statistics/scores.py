@@ -9,8 +9,9 @@ import pandas as pd
 
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.metrics.definitions import METRICS, Metric
+from nnunet_transformers.comparison.metrics.scores_table import COLUMNS
 
-_REQUIRED = ("model", "set", "case", "subject", "metric", "value")
+_REQUIRED = tuple(column for column in COLUMNS if column not in ("fold", "site", "reference_ml"))
 _VALUE_OF = ["model", "set", "metric", "case"]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,8 @@ from nnunet_transformers.comparison.statistics.scores import checked
 from nnunet_transformers.comparison.statistics.summary import summaries_by
 
 LESION_SIZE, SITE, FOLD = "lesion size", "site", "fold"
+
+NO_LESION, UNKNOWN_VOLUME = "no lesion", "volume unknown"
 
 _KINDS = (LESION_SIZE, SITE, FOLD)
 
@@ -81,8 +85,35 @@ def _tables(scores: pd.DataFrame, kinds: Sequence[str]) -> tuple[pd.DataFrame, p
     return table, order
 
 
+def volume_range(low_ml: float, high_ml: float) -> str:
+    """The volumes of a quarter in words."""
+    if not low_ml:
+        return f"up to {high_ml:.3g} ml"
+    return f"above {low_ml:.3g} ml" if math.isinf(high_ml) else f"{low_ml:.3g} to {high_ml:.3g} ml"
+
+
+def with_volumes(frame: pd.DataFrame, cuts: Mapping[str, tuple[float, float, float]]) -> pd.DataFrame:
+    """A table of strata with the volumes (ml) a quarter lies between, `low_ml` < volume <= `high_ml`; NaN for others.
+
+    Args:
+        cuts: see `lesion_size_cuts`.
+    """
+    bounds = {
+        (set_, LESION_SIZE, name): limits
+        for set_, of_set in cuts.items()
+        for name, limits in zip(_quarter_names(of_set), _limits(of_set), strict=True)
+    }
+    keys = frame[["set", "by", "stratum"]].itertuples(index=False, name=None)
+    limits = [bounds.get(key, (math.nan, math.nan)) for key in keys]
+    return frame.assign(low_ml=[low for low, _ in limits], high_ml=[high for _, high in limits])
+
+
 def _mark(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(few=frame["n_subjects"] < FEW_SUBJECTS)
+
+
+def _limits(cuts: tuple[float, float, float]) -> list[tuple[float, float]]:
+    return list(pairwise((0.0, *cuts, math.inf)))
 
 
 def _reference_volumes(scores: pd.DataFrame) -> pd.Series:
@@ -107,7 +138,7 @@ def _by_size(scores: pd.DataFrame) -> pd.DataFrame:
     for set_, group in scores.groupby("set", sort=False):
         volume = group["case"].map(volumes[set_])
         quarters = cuts.get(str(set_), (np.inf,) * 3)  # without a lesion none is used
-        names = [*_quarter_names(quarters), "no lesion", "volume unknown"]
+        names = [*_quarter_names(quarters), NO_LESION, UNKNOWN_VOLUME]
         place = np.searchsorted(quarters, volume)
         place = np.select([volume > 0, volume == 0], [place, 4], 5)
         parts.append(_part(group, LESION_SIZE, pd.Series([names[i] for i in place], index=group.index), names))
@@ -115,8 +146,7 @@ def _by_size(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _quarter_names(cuts: tuple[float, float, float]) -> list[str]:
-    a, b, c = (f"{cut:.3g}" for cut in cuts)
-    return [f"Q1: up to {a} ml", f"Q2: {a} to {b} ml", f"Q3: {b} to {c} ml", f"Q4: above {c} ml"]
+    return [f"Q{number}: {volume_range(*limits)}" for number, limits in enumerate(_limits(cuts), 1)]
 
 
 def _part(scores: pd.DataFrame, by: str, strata: pd.Series, order: Sequence[str]) -> pd.DataFrame:

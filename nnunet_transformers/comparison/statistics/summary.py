@@ -14,6 +14,7 @@ from nnunet_transformers.comparison.statistics.bootstrap import (
     bootstrap_quantiles,
     interval,
     resample_counts,
+    resample_weights,
 )
 from nnunet_transformers.comparison.statistics.options import Options
 from nnunet_transformers.comparison.statistics.scores import checked, metric_definition
@@ -60,9 +61,10 @@ def summarise(values: np.ndarray, subjects: np.ndarray, options: Options) -> Sum
     if not len(kept):
         return Summary(0, 0, len(values), *[math.nan] * 12)
     counts = resample_counts(len(names), options.resamples, options.seed)
+    weights = resample_weights(len(names), options.resamples, options.seed)
     levels = (0.5, 0.25, 0.75)
     estimates = [kept.mean(), *np.quantile(kept, levels)]
-    distributions = [bootstrap_means(kept, codes, counts), *bootstrap_quantiles(kept, codes, counts, levels)]
+    distributions = [bootstrap_means(kept, codes, weights), *bootstrap_quantiles(kept, codes, counts, levels)]
     numbers: list[float] = []
     for estimate, distribution in zip(estimates, distributions, strict=True):
         numbers += [float(estimate), *interval(distribution, len(names), options.confidence)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from enum import Enum
 
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
 
@@ -15,6 +16,23 @@ RULES = (
 )
 
 
+class Verdict(str, Enum):
+    """What a comparison with the baseline comes to; DIFFERENT where the metric has no better direction."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    EQUIVALENT = "equivalent"
+    DIFFERENT = "different"
+    UNDECIDED = "undecided"
+
+    def __str__(self) -> str:
+        return self.value
+
+    def text(self, margin: float) -> str:
+        """The word, with the margin that equivalence was tested for."""
+        return f"{self} within {margin:g}" if self is Verdict.EQUIVALENT else str(self)
+
+
 def verdict(
     *,
     n_subjects: int,
@@ -25,7 +43,7 @@ def verdict(
     margin: float,
     higher_is_better: bool | None,
     alpha: float,
-) -> tuple[str, str]:
+) -> tuple[Verdict, str]:
     """Verdict and reason, by RULES.
 
     Args:
@@ -36,24 +54,26 @@ def verdict(
         higher_is_better: None for a metric that has no better direction.
 
     Returns:
-        "better", "worse", "equivalent within …", "undecided", or "different" without a better direction; and a sentence
-        without its full stop.
+        The verdict, and the reason as a sentence without its full stop.
     """
     if n_subjects < 2:
-        return "undecided", "no subject to compare on" if n_subjects == 0 else "a single subject cannot be tested"
+        return Verdict.UNDECIDED, "no subject to compare on" if n_subjects == 0 else "a single subject cannot be tested"
     differs = p < alpha
     equivalent = p_equivalence < alpha and n_subjects >= FEW_SUBJECTS
     if equivalent:
         within = "the difference of the means lies within the margin"
-        return f"equivalent within {margin:g}", f"a difference is shown, but {within}" if differs else within
+        return Verdict.EQUIVALENT, f"a difference is shown, but {within}" if differs else within
     if differs and mean_difference * rank_biserial > 0:
         reason = "the signed-rank test shows a difference, and the mean points the same way"
         if higher_is_better is None:
-            return "different", reason
-        return ("better" if (mean_difference > 0) == higher_is_better else "worse"), reason
+            return Verdict.DIFFERENT, reason
+        return Verdict.BETTER if (mean_difference > 0) == higher_is_better else Verdict.WORSE, reason
     if differs:
-        return "undecided", "the signed-rank test shows a difference, but the mean does not point the same way"
+        return Verdict.UNDECIDED, "the signed-rank test shows a difference, but the mean does not point the same way"
     if p_equivalence < alpha:
-        return "undecided", f"no difference is detected; fewer than {FEW_SUBJECTS} subjects cannot show equivalence"
+        return (
+            Verdict.UNDECIDED,
+            f"no difference is detected; fewer than {FEW_SUBJECTS} subjects cannot show equivalence",
+        )
     shown = "" if math.isnan(margin) else f", nor equivalence within {margin:g}"
-    return "undecided", f"no difference is shown{shown}"
+    return Verdict.UNDECIDED, f"no difference is shown{shown}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nnunet_transformers.common.problems import UserError
 from nnunet_transformers.comparison.experiment.check import read_experiment
-from nnunet_transformers.comparison.experiment.file import parse_experiment
+from nnunet_transformers.comparison.experiment.file import parse_experiment, snapshot
 from nnunet_transformers.comparison.experiment.model import Local, Slurm
 
 READY = Path(__file__).parents[3] / "benchmarks" / "experiments"
@@ -293,3 +294,18 @@ def test_a_folder_of_nnunet_that_is_not_known_is_named(tmp_path: Path) -> None:
     experiment = parse_experiment(written(tmp_path, "dataset: 7\ntrainers: [A]\nfolders: {raw: r, results: x}\n"))
     with pytest.raises(UserError, match="nnUNet_preprocessed is not set"):
         experiment.nnunet_folders()
+
+
+@pytest.mark.parametrize(
+    "text", ["dataset: 7\ntrainers: [A]\n", "{dataset: 7, trainers: [A]}\n", "---\ndataset: 7\ntrainers: [A]\n"]
+)
+def test_a_copy_of_the_file_says_the_same_wherever_it_lies_and_whatever_becomes_of_the_file(
+    tmp_path: Path, text: str
+) -> None:
+    path = written(tmp_path, text.replace("[A]", "[{trainer: A, pretrained_weights: w.pth}]"))
+    experiment = parse_experiment(path)
+    copied = snapshot(experiment)
+    path.write_text("edited")
+    assert copied.path.parent == experiment.output / "submitted"
+    assert replace(copied, path=path) == experiment
+    assert snapshot(parse_experiment(copied.path)).path == copied.path

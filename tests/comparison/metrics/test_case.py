@@ -19,7 +19,8 @@ from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from nnunet_transformers.comparison.metrics.case import bounding_box, case_metrics
+from nnunet_transformers.common.volumes.boxes import bounding_box
+from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import CONNECTIVITIES, FACTS, METRICS
 from nnunet_transformers.comparison.metrics.surface import surface
 

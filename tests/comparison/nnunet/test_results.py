@@ -94,7 +94,7 @@ def test_training_on_all_cases_is_not_scored(empty: Path) -> None:
 
 def test_the_stock_unet_comes_first(results: Path) -> None:
     write_model(results, "nnUNetTrainerA_5epochs__nnUNetPlans__3d_fullres", SWIN_FOLDS)
-    assert read_results(results).baseline.identifier == UNET
+    assert read_results(results).first.identifier == UNET
 
 
 def test_ensemble_and_selection_are_read(results: Path) -> None:
@@ -170,10 +170,10 @@ def test_a_model_without_a_validated_fold_is_known(results: Path) -> None:
 def test_of_two_stock_unets_the_one_at_full_resolution_is_the_baseline(empty: Path) -> None:
     for configuration in ("2d", "3d_fullres", "3d_lowres"):
         write_model(empty, f"nnUNetTrainer__nnUNetPlans__{configuration}", FOLDS)
-    assert read_results(empty).baseline.configuration == "3d_fullres"
+    assert read_results(empty).first.configuration == "3d_fullres"
 
 
 def test_a_dataset_json_without_labels_names_none(results: Path) -> None:
     (results / UNET / "dataset.json").write_text("{}")
-    assert set(read_results(results).baseline.scores["label"]) == {"label 1"}
+    assert set(read_results(results).first.scores["label"]) == {"label 1"}
     assert read_labels(results / UNET / "dataset.json") == Labels()

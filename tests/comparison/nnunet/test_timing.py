@@ -11,32 +11,13 @@ import torch
 from helpers.results_folder import FOLDS, UNET, write_model
 
 from nnunet_transformers.comparison.nnunet.results import read_results
-from nnunet_transformers.comparison.nnunet.timing import count_parameters, read_fold_timing, read_training
+from nnunet_transformers.comparison.nnunet.timing import count_parameters, read_training
 
 FIRST = """2026-01-01 10:00:00.000000: Epoch 0
 2026-01-01 10:00:05.000000: Epoch time: 5.0 s
 2026-01-01 10:00:05.000000: Epoch 1
 2026-01-01 10:00:12.000000: Epoch time: 7.0 s
 """
-RESUMED = """2026-01-01 11:00:00.000000: Epoch 1
-2026-01-01 11:00:06.000000: Epoch time: 6.0 s
-2026-01-01 11:00:07.500000: Training done.
-2026-01-01 11:00:10.000000: Validation complete
-"""
-
-
-def test_a_resumed_epoch_counts_once(tmp_path: Path) -> None:
-    # nnU-Net writes no leading zeros: sorted as text, the second log would come first.
-    (tmp_path / "training_log_2026_1_1_9_00_00.txt").write_text(FIRST)
-    (tmp_path / "training_log_2026_1_1_11_00_00.txt").write_text(RESUMED)
-    timing = read_fold_timing(tmp_path)
-    assert timing.epochs == {0: 5.0, 1: 6.0}
-    assert timing.validation == 2.5
-
-
-def test_a_validation_alone_has_no_duration(tmp_path: Path) -> None:
-    (tmp_path / "training_log_2026_1_1_9_00_00.txt").write_text("2026-01-01 11:00:10.0: Validation complete\n")
-    assert read_fold_timing(tmp_path).validation is None
 
 
 def test_sums_and_medians_are_over_all_folds(empty: Path) -> None:

@@ -151,7 +151,7 @@ def test_the_main_table_has_means_marks_and_its_n(tmp_path: Path) -> None:
     given = report_input(tmp_path, scores)
     table = main_table(SetView(given, compute(given), "cross-validation", [BASELINE, SWIN, UNETR]))
     assert list(table.head) == ["", "n", "Dice ↑", "NSD at 1 mm ↑"]
-    baseline, swin, unetr = table.rows
+    baseline, swin, unetr = ([str(cell) for cell in row] for row in table.rows)
     assert baseline[:2] == [f"{BASELINE} (baseline)", str(CASES)]
     assert baseline[2].startswith(f"{np.mean(values[BASELINE]):.3f} [")
     assert swin[1] == str(CASES - 1)

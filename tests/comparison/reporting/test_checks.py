@@ -25,6 +25,7 @@ from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.nnunet.results import Selection
 from nnunet_transformers.comparison.reporting import ReportInput, checks, write_report
 from nnunet_transformers.comparison.reporting.blocks import Bullets, Paragraph
+from nnunet_transformers.comparison.reporting.evidence import gather
 from nnunet_transformers.comparison.reporting.numbers import compute
 from nnunet_transformers.comparison.reporting.page import report_sections
 
@@ -102,19 +103,19 @@ def test_tampered_splits_are_reported(
     tmp_path: Path, values: dict[str, list[float]], change: object, said: str
 ) -> None:
     given = report_input(tmp_path, score_table(values))
-    assert checks.splits(given) == []
+    assert checks.splits(gather(given)) == []
     path = given.data.splits
     assert path is not None
     folds = json.loads(path.read_text())
     change(folds)  # type: ignore[operator]
     path.write_text(json.dumps(folds))
-    assert said in "\n".join(checks.splits(given))
+    assert said in "\n".join(checks.splits(gather(given)))
 
 
 def test_a_subject_in_training_and_validation_is_reported(tmp_path: Path, values: dict[str, list[float]]) -> None:
     scores = score_table(values)
     scores.loc[scores["case"].isin(["case00", "case01"]), "subject"] = "sub-1"
-    text = "\n".join(checks.splits(report_input(tmp_path, scores)))
+    text = "\n".join(checks.splits(gather(report_input(tmp_path, scores))))
     assert "fold 0: other sessions of sub-1 were trained on" in text
     assert "fold 1: other sessions of sub-1 were trained on" in text
     assert "fold 2" not in text
@@ -124,7 +125,7 @@ def test_fewer_splits_than_folds_are_reported_not_a_crash(tmp_path: Path, values
     given = report_input(tmp_path, score_table(values))
     assert given.data.preprocessed is not None
     write_splits(given.data.preprocessed, [case_names()[:20], case_names()[20:]])
-    assert f"{SWIN} was not trained with the present splits_final.json" in "\n".join(checks.splits(given))
+    assert f"{SWIN} was not trained with the present splits_final.json" in "\n".join(checks.splits(gather(given)))
 
 
 def test_folds_that_differ_between_models_are_reported(values: dict[str, list[float]]) -> None:
@@ -191,7 +192,7 @@ def test_the_command_for_a_missing_fold_keeps_what_is_trained(
     fold = given.results.folder / f"{SWIN}__nnUNetPlans__3d_fullres" / "fold_2"
     fold.mkdir()
     write_checkpoint(fold / f"checkpoint_{checkpoint}.pth")
-    assert f"--npz {option}" in checks.missing_folds(given)[0]
+    assert f"--npz {option}" in checks.missing_folds(gather(given))[0]
 
 
 def test_segmentations_that_do_not_give_the_recorded_dice_are_named(
@@ -209,15 +210,15 @@ def test_segmentations_that_do_not_give_the_recorded_dice_are_named(
 
 def test_plans_of_one_name_and_different_content_are_named(tmp_path: Path, values: dict[str, list[float]]) -> None:
     given = report_input(tmp_path, score_table(values))
-    assert checks.differing_plans(given) == []
+    assert checks.differing_plans(gather(given)) == []
     path = given.results.folder / f"{SWIN}__nnUNetPlans__3d_fullres" / "plans.json"
     plans = json.loads(path.read_text())
     plans["configurations"]["3d_fullres"]["spacing"] = [3.0, 3.0, 3.0]
     path.write_text(json.dumps(plans))
-    (note,) = checks.differing_plans(given)
+    (note,) = checks.differing_plans(gather(given))
     assert f"{SWIN} and {BASELINE} have plans of one name, nnUNetPlans, but not the same: spacing of 3d_fullres" in note
     path.unlink()
-    assert checks.differing_plans(given) == []
+    assert checks.differing_plans(gather(given)) == []
 
 
 @pytest.mark.parametrize(("subjects", "said"), [(9, 1), (10, 0)])
@@ -233,7 +234,7 @@ def test_splits_of_another_form_are_refused(tmp_path: Path, values: dict[str, li
     assert given.data.splits is not None
     given.data.splits.write_text(content)
     with pytest.raises(ComparisonError, match="BAD_SPLITS"):
-        checks.splits(given)
+        checks.splits(gather(given))
 
 
 def test_volumes_in_words_are_those_of_lesions(tmp_path: Path) -> None:

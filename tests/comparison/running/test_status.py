@@ -152,9 +152,9 @@ def test_a_failed_step_has_the_reason_from_its_log(experiment: Experiment) -> No
 
 def test_the_newest_log_counts_by_its_date_not_by_its_spelling(tmp_path: Path) -> None:
     write_log(tmp_path, 8, stamp="2026_9_30_3_04_05")
-    write_log(tmp_path, 2, stamp="2026_10_1_3_04_05", first=5, seconds=30)
+    write_log(tmp_path, 6, stamp="2026_10_1_3_04_05", first=2, seconds=30)
     (tmp_path / "debug.json").write_text(json.dumps({"num_epochs": "20"}))
-    assert read_progress(tmp_path) == Progress(epoch=7, epochs=20, remaining_seconds=13 * 30)
+    assert read_progress(tmp_path) == Progress(epoch=8, epochs=20, remaining_seconds=12 * 30)
 
 
 def test_a_training_that_has_just_begun_has_no_remaining_time(tmp_path: Path) -> None:

@@ -404,3 +404,71 @@ def test_probabilities_are_predicted_where_ensembles_are_wanted(folder: Path) ->
     assert "--save_probabilities" in named(folder, TWO + tests)["predict t with nnUNetTrainer"].command
     none = named(folder, TWO + tests + "ensembles: none\n")["predict t with nnUNetTrainer"]
     assert "--save_probabilities" not in none.command
+
+
+def finished(folder: Path) -> list[Step]:
+    """A finished experiment of two models with a test set."""
+    import numpy as np
+
+    preprocessed(folder, "abcdef")
+    write_volume(folder / "images" / "t_0000.nii.gz", np.zeros((4, 4, 4), np.uint8))
+    for model in (UNET, UNETR):
+        for fold in (0, 1):
+            validated(folder, model, fold)
+    selected(folder, [UNET, UNETR], [0, 1])
+    predictions = folder / "e" / "predictions" / NAME / "t"
+    for name in (UNET, UNETR, "selected"):
+        write_volume(predictions / name / "t.nii.gz", np.zeros((4, 4, 4), np.uint8))
+        for ending in (".npz", ".pkl"):
+            write_checkpoint(predictions / name / f"t{ending}")
+            (predictions / name / "t.pkl").write_bytes(pickle.dumps({}))
+    return list(named(folder, TWO + "test_sets: [{name: t, images: images}]\n").values())
+
+
+@pytest.mark.parametrize(
+    ("missing", "left"),
+    [
+        (f"results/{NAME}/{UNET}/fold_1", {"train nnUNetTrainer fold 1", "predict t with nnUNetTrainer"}),
+        (
+            f"results/{NAME}/{UNET}/fold_1/checkpoint_final.pth",
+            {"train nnUNetTrainer fold 1", "predict t with nnUNetTrainer"},
+        ),
+        (f"results/{NAME}/{UNET}/fold_1/validation/summary.json", {"train nnUNetTrainer fold 1"}),
+        (f"results/{NAME}/inference_information.json", {"select", "predict t with what was selected"}),
+        (f"preprocessed/{NAME}/dataset_fingerprint.json", {"preprocess nnUNetPlans"}),
+        (f"preprocessed/{NAME}/gt_segmentations", {"preprocess nnUNetPlans"}),
+        (f"e/predictions/{NAME}/t/{UNET}/t.npz", {"predict t with nnUNetTrainer"}),
+        (f"preprocessed/{NAME}", {"preprocess nnUNetPlans"}),
+    ],
+)
+def test_what_is_missing_of_a_finished_experiment_is_left_to_do(folder: Path, missing: str, left: set[str]) -> None:
+    steps_of = finished(folder)
+    assert [step.name for step in steps_of if not step.is_done()] == []
+    path = folder / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    found = {step.name for step in steps_of if not step.is_done()}
+    assert left <= found
+    assert found <= left | {"select", "predict t with what was selected"}
+
+
+def test_probabilities_of_a_validation_are_kept_where_ensembles_are_made_of_them(folder: Path) -> None:
+    validated(folder, UNET, 0)
+    (folder / "results" / NAME / UNET / "fold_0" / "validation" / "sub-1.2.npz").unlink()
+    step = named(folder, TWO)["train nnUNetTrainer fold 0"]
+    assert "--npz" in step.command
+    assert not step.is_done()
+    alone = named(folder, TWO + "ensembles: none\n")["train nnUNetTrainer fold 0"]
+    assert "--npz" not in alone.command
+    assert alone.is_done()
+    assert "--npz" in named(folder, TWO + "ensembles: [[nnUNetTrainer, nnUNetTrainerUNETR]]\n")[alone.name].command
+
+
+@pytest.mark.parametrize(
+    ("slurm", "device", "gpu"),
+    [("{}", "", True), ("{gpus_per_task: 0}", "-device cpu", False), ("{device: cpu}", "-device cpu", False)],
+)
+def test_trainings_on_a_cluster_are_for_the_device_its_jobs_have(
+    folder: Path, slurm: str, device: str, gpu: bool
+) -> None:
+    step = named(folder, TWO + f"where: {{slurm: {slurm}}}\n")["train nnUNetTrainer fold 0"]
+    assert (line(step).endswith(f"--npz {device}".rstrip()), step.gpu) == (True, gpu)

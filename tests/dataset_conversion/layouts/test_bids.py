@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_conversion.entities import BidsName
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import Scan
 from dataset_conversion.layouts.bids import find
+from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.named_files import NamedFile, choose, image_name
 from dataset_conversion.layouts.walk import walk
 from dataset_conversion.selection import select

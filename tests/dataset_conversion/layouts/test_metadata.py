@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_conversion.case_table import Case, to_tsv
-from dataset_conversion.case_table import read as read_table
 from dataset_conversion.layouts.metadata import Metadata, case_key, column_name, for_table, read, review
 from dataset_conversion.layouts.walk import walk
+from dataset_conversion.tables.case_table import Case, to_tsv
+from dataset_conversion.tables.case_table import read as read_table
 
 R2_HEADER = (
     *("Subject ID", "Session", "# Lesions LH Subcortical", "Scanner Strength", "Scanner Brand", "ATLAS 1.2 Subject ID"),

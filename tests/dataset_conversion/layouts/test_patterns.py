@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import Scan
 from dataset_conversion.layouts.no_match import how_far
 from dataset_conversion.layouts.participants import Participants
 from dataset_conversion.layouts.patterns import Patterns, as_text, layout
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 VISIT = r"(?P<subject>[^/]+)/(?P<session>M\d+)/"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataset_conversion.errors import ConversionError
-from dataset_conversion.fold_lists import CaseNames, read_fold_list
-from dataset_conversion.splits import Member, grouped_folds
+from dataset_conversion.folds.fold_lists import CaseNames, read_fold_list
+from dataset_conversion.folds.splits import Member, grouped_folds
 
 SUBJECTS = [f"sub-r00{site}s00{number}" for site in (1, 2) for number in (1, 2, 3)]
 MEMBERS = [Member(f"{subject}_ses-1", subject, 1.0) for subject in SUBJECTS]

@@ -27,10 +27,7 @@ from dataset_conversion.alignment import (
     share_inside,
     transform_text,
 )
-from dataset_conversion.case_table import Case
-from dataset_conversion.errors import ConversionError
-from dataset_conversion.options import ConvertOptions, EmptyMasks
-from dataset_conversion.readings import (
+from dataset_conversion.checks.file import (
     ROUNDING_MM,
     SAME_MM,
     CheckedFile,
@@ -45,6 +42,9 @@ from dataset_conversion.readings import (
     read_masks,
     volume_ml,
 )
+from dataset_conversion.errors import ConversionError
+from dataset_conversion.options import ConvertOptions, EmptyMasks
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import corner_distance, voxel_sizes
@@ -65,23 +65,26 @@ class Transform:
 
 @dataclass(frozen=True)
 class Content:
-    """A case that passed: its files, what they hold, and the grid they share (axes right, anterior, superior)."""
+    """A case that passed: its files, what they hold, and the grid they share (axes right, anterior, superior).
+
+    Attributes:
+        spacing: in mm.
+        statistics: (image name, statistics) of each image that was read.
+    """
 
     images: tuple[CheckedFile, ...]
     mask: CheckedFile | None
     lesion: Lesion | None
     shape: tuple[int, ...]
     spacing: tuple[float, ...]
-    """In mm."""
     affine: tuple[tuple[float, ...], ...]
     statistics: tuple[tuple[str, Statistics], ...]
-    """(image name, statistics) of each image that was read."""
     transforms: tuple[Transform, ...] = ()
 
 
 @dataclass(frozen=True)
 class CheckedCase:
-    """The outcome of the checks of one case; ``content`` is None where they found an error."""
+    """The outcome of the checks of one case; `content` is None where they found an error."""
 
     case: Case
     findings: tuple[Finding, ...]

@@ -27,9 +27,9 @@ class Member:
 
 
 def grouped_folds(members: Sequence[Member], n_folds: int = 5, seed: int = 12345) -> list[Split]:
-    """Cut training cases into folds, as nnU-Net's ``splits_final.json`` has them.
+    """Cut training cases into folds, as nnU-Net's `splits_final.json` has them.
 
-    Groups are ordered by mean log volume and dealt out in blocks of ``n_folds``, one to each fold, so that every fold
+    Groups are ordered by mean log volume and dealt out in blocks of `n_folds`, one to each fold, so that every fold
     gets small and large lesions alike: of the groups up to any volume, no fold has more than one more than another.
     Where groups differ in size, the larger ones go to the folds with fewer cases. The order within a block depends on
     the seed and the group's name only, not on a random-number library.
@@ -40,7 +40,7 @@ def grouped_folds(members: Sequence[Member], n_folds: int = 5, seed: int = 12345
         seed: another seed deals the groups out differently.
 
     Returns:
-        One ``{"train": [...], "val": [...]}`` per fold, cases sorted; each case is in exactly one ``val``.
+        One `{"train": [...], "val": [...]}` per fold, cases sorted; each case is in exactly one `val`.
 
     Raises:
         ValueError: with fewer than two folds, or fewer groups than folds.
@@ -127,7 +127,7 @@ def check_folds(splits: Sequence[Split], members: Sequence[Member], *, by_site: 
     """What is wrong with an assignment to folds.
 
     Args:
-        splits: as in ``splits_final.json``.
+        splits: as in `splits_final.json`.
         members: one per training case of the dataset.
         by_site: whether a centre on both sides of a fold is an error too.
 
@@ -169,7 +169,7 @@ def check_folds(splits: Sequence[Split], members: Sequence[Member], *, by_site: 
 
 
 def splits_of(folds: Sequence[Sequence[str]]) -> list[Split]:
-    """``splits_final.json`` from the cases of each fold: each is validated in its fold and trained on in the others."""
+    """`splits_final.json` from the cases of each fold: each is validated in its fold and trained on in the others."""
     return [
         {
             "train": sorted(case for i, other in enumerate(folds) if i != number for case in other),

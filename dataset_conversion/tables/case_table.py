@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dataset_conversion import spreadsheets
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.tables import spreadsheets
 from nnunet_transformers.common.problems import Finding
 
 Split = Literal["train", "test"]
@@ -31,9 +31,9 @@ _CASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
 class Case:
     """One subject at one session.
 
-    ``case`` is the identifier in nnU-Net's file names. ``images`` maps the name of each image ("T1w") to its path, in
-    channel order; an empty path means that the image is missing. Several ``masks`` are parts of one lesion mask, to be
-    united. ``metadata`` is what the release says about the case, as it says it.
+    `case` is the identifier in nnU-Net's file names. `images` maps the name of each image ("T1w") to its path, in
+    channel order; an empty path means that the image is missing. Several `masks` are parts of one lesion mask, to be
+    united. `metadata` is what the release says about the case, as it says it.
     """
 
     case: str
@@ -47,12 +47,12 @@ class Case:
 
 
 def case_name(subject: str, session: str) -> str:
-    """``sub-r001s001_ses-1`` for subject ``sub-r001s001`` and session ``1``."""
+    """`sub-r001s001_ses-1` for subject `sub-r001s001` and session `1`."""
     return f"{subject}_ses-{session}" if session else subject
 
 
 def plain_name(name: str) -> str:
-    """A case or a subject however people spell it: without capitals and ``sub-``, accents composed."""
+    """A case or a subject however people spell it: without capitals and `sub-`, accents composed."""
     # macOS and Linux spell accented letters differently.
     return unicodedata.normalize("NFC", name.strip()).casefold().removeprefix("sub-")
 
@@ -81,8 +81,8 @@ def write(cases: Sequence[Case], path: Path) -> None:
 def read(path: Path, *, keep_bytes: bool = True) -> list[Case]:
     """Read a case table, also one that a spreadsheet wrote (commas or semicolons, byte-order mark, CRLF, blank lines).
 
-    Only ``subject`` and one image column are needed. Without ``case`` the name is that of subject and session; without
-    ``split``, what has a mask is for training. Columns before ``mask`` are images, in channel order; those behind it
+    Only `subject` and one image column are needed. Without `case` the name is that of subject and session; without
+    `split`, what has a mask is for training. Columns before `mask` are images, in channel order; those behind it
     are metadata. Capitals in the names of other columns do not matter.
 
     Args:

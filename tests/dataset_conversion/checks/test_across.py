@@ -9,10 +9,10 @@ import pytest
 from helpers.atlas_tree import lesion, save, voxels
 from helpers.conversion import convert
 
-from dataset_conversion.case_table import Case, write
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import table
+from dataset_conversion.tables.case_table import Case, write
 from nnunet_transformers.common.problems import Finding
 
 

@@ -8,8 +8,8 @@ import pytest
 from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 from helpers.conversion import options
 
-from dataset_conversion.across import across_cases
-from dataset_conversion.checks import CheckedCase, check_case
+from dataset_conversion.checks.across import across_cases
+from dataset_conversion.checks.case import CheckedCase, check_case
 from dataset_conversion.convert import scan
 
 SUBJECT = "r001s001"

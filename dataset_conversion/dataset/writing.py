@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_conversion.checks import CaseVoxels, CheckedCase
+from dataset_conversion.checks.case import CaseVoxels, CheckedCase
+from dataset_conversion.checks.file import CheckedFile, Reading
 from dataset_conversion.options import Link
-from dataset_conversion.readings import CheckedFile, Reading
 from nnunet_transformers.common.volumes import nifti
 
 # Other types, and scaled values, become float32, which is what nnU-Net's reader makes of every image.
@@ -41,7 +41,7 @@ def write_case(checked: CheckedCase, voxels: CaseVoxels, source: Path, dataset: 
         checked: a case that passed the checks.
         voxels: its files in memory.
         source: the folder its paths are relative to.
-        dataset: ``DatasetNNN_Name``.
+        dataset: `DatasetNNN_Name`.
         link: how unchanged files get there. "hard" makes hard links, "symlink" symbolic ones, "auto" the first of hard
             link, symbolic link and copy that works there, "copy" copies, "reference" leaves training files where they
             are, for dataset.json to name them, and treats others as "auto" does.

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase
-from dataset_conversion.readings import sorted_shape
+from dataset_conversion.checks.case import CheckedCase
+from dataset_conversion.checks.file import sorted_shape
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import orthonormal, to_ras

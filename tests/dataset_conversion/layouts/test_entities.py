@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset_conversion.entities import parse
+from dataset_conversion.layouts.entities import parse
 
 VALUES = st.text(string.ascii_letters + string.digits + "+", min_size=1, max_size=8)
 KEYS = st.text(string.ascii_lowercase, min_size=1, max_size=6)

@@ -1,7 +1,7 @@
 """Take over an assignment to folds that others have published or used: nnU-Net's splits_final.json, or a table.
 
-A table is one line per case or subject, with a header, a column whose name says ``fold``, and a column that names cases
-or subjects in one of the spellings of `CaseNames`. An example is ``fold_index.csv`` of the 655 training cases of ATLAS
+A table is one line per case or subject, with a header, a column whose name says `fold`, and a column that names cases
+or subjects in one of the spellings of `CaseNames`. An example is `fold_index.csv` of the 655 training cases of ATLAS
 R2.0 (github.com/King-HAW/ATLAS-R2-Docker-Submission):
 
     Name,Fold
@@ -17,11 +17,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_conversion import spreadsheets
-from dataset_conversion.case_table import plain_name
 from dataset_conversion.errors import ConversionError, stop
+from dataset_conversion.folds.splits import Member, Split, check_folds, splits_of
 from dataset_conversion.options import Missing
-from dataset_conversion.splits import Member, Split, check_folds, splits_of
+from dataset_conversion.tables import spreadsheets
+from dataset_conversion.tables.case_table import plain_name
 from nnunet_transformers.common.problems import Finding
 
 _EXTENSION = re.compile(r"\.(nii\.gz|nii|npz|npy|b2nd|pkl|mha|nrrd|json|img|hdr)$", re.IGNORECASE)
@@ -50,14 +50,14 @@ def read_fold_list(
     """Read an assignment to folds and hold it against the training cases of a dataset.
 
     Args:
-        path: a file named ``*.json``, or a table separated by tabs, commas or semicolons.
-        members: one per training case; ``group`` is its subject.
+        path: a file named `*.json`, or a table separated by tabs, commas or semicolons.
+        members: one per training case; `group` is its subject.
         missing: what to do with cases that the list gives no fold: an error, or "exclude" leaves them out of all folds.
         left_out: cases and subjects that are known but not converted; that the list names them is no error.
         aliases: other names of cases and subjects that the list may use → theirs.
 
     Returns:
-        One ``{"train": [...], "val": [...]}`` per fold, cases sorted; the folds of a table in natural order of their
+        One `{"train": [...], "val": [...]}` per fold, cases sorted; the folds of a table in natural order of their
         labels, whatever these are. The training parts of a splits_final.json are kept as they are.
 
     Raises:
@@ -82,9 +82,9 @@ def read_fold_list(
 class CaseNames:
     """Finds the cases that a name in a foreign list stands for.
 
-    Understood are a case (``sub-r001s001_ses-1``), a subject (``sub-r001s001``: all its sessions), either without
-    ``sub-``, and names or paths of their files (``…/sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz``,
-    ``sub-r001s001_ses-1_0000.nii.gz``); capitals do not matter. A session that the dataset does not have is not taken
+    Understood are a case (`sub-r001s001_ses-1`), a subject (`sub-r001s001`: all its sessions), either without
+    `sub-`, and names or paths of their files (`…/sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w.nii.gz`,
+    `sub-r001s001_ses-1_0000.nii.gz`); capitals do not matter. A session that the dataset does not have is not taken
     for another.
     """
 

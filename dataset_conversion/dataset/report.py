@@ -11,15 +11,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase, Content
+from dataset_conversion.checks.case import CheckedCase, Content
+from dataset_conversion.checks.file import CheckedFile
+from dataset_conversion.dataset.records import Record
+from dataset_conversion.dataset.writing import destinations, referenced
+from dataset_conversion.folds.splits import Split
 from dataset_conversion.options import Link
 from dataset_conversion.qc import QcCase, qc_page
-from dataset_conversion.readings import CheckedFile
-from dataset_conversion.records import Record
 from dataset_conversion.selection import Exclusion
-from dataset_conversion.splits import Split
-from dataset_conversion.writing import destinations, referenced
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 
@@ -35,7 +35,7 @@ def dataset_json(name: str, about: Mapping[str, str], channels: Sequence[str], n
 
 
 def referenced_files(checked: Sequence[CheckedCase], source: Path) -> dict[str, Any]:
-    """The entry ``dataset`` of dataset.json: training files that stay where they are, and those in the dataset folder.
+    """The entry `dataset` of dataset.json: training files that stay where they are, and those in the dataset folder.
 
     Args:
         checked: the cases of the dataset.

@@ -1,4 +1,4 @@
-"""BIDS entities in a file name: ``sub-r001s001_ses-1_space-orig_T1w.nii.gz`` → sub, ses, space, suffix, extension."""
+"""BIDS entities in a file name: `sub-r001s001_ses-1_space-orig_T1w.nii.gz` → sub, ses, space, suffix, extension."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _WORD = re.compile(r"[A-Za-z0-9]+")
 class BidsName:
     """A parsed file name.
 
-    ``suffix`` is empty in ``sub-01_acq-T1w.nii.gz``; ``words`` are those before it that have no key, as in
-    ``sub-01_T1w_label-lesion_roi.nii.gz``; ``extension`` is everything from the first dot, in lower case.
+    `suffix` is empty in `sub-01_acq-T1w.nii.gz`; `words` are those before it that have no key, as in
+    `sub-01_T1w_label-lesion_roi.nii.gz`; `extension` is everything from the first dot, in lower case.
     """
 
     entities: Mapping[str, str]
@@ -33,7 +33,7 @@ def parse(name: str) -> BidsName | None:
     """Read the entities of a file name (no folders); keys become lower case, values stay as they are.
 
     Returns:
-        None where it is not ``key-value_…_suffix.ext``, has one key twice, or has nothing but one entity.
+        None where it is not `key-value_…_suffix.ext`, has one key twice, or has nothing but one entity.
     """
     stem, dot, extension = name.partition(".")
     parts = stem.split("_")

@@ -15,9 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.case_table import Case
-from dataset_conversion.checks import CheckedCase, Content, Transform
-from dataset_conversion.readings import CheckedFile, Lesion, Statistics
+from dataset_conversion.checks.case import CheckedCase, Content, Transform
+from dataset_conversion.checks.file import CheckedFile, Lesion, Statistics
+from dataset_conversion.tables.case_table import Case
+from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import Finding
 
 FOLDER = ".records"
@@ -25,13 +26,16 @@ FOLDER = ".records"
 
 @dataclass(frozen=True)
 class Record:
-    """A finished case: the outcome of its checks, and what the quality-control page shows of it."""
+    """A finished case: the outcome of its checks, and what the quality-control page shows of it.
+
+    Attributes:
+        picture: the montage, a compressed picture.
+        occupancy: where the lesion is, on a coarse grid.
+    """
 
     checked: CheckedCase
     picture: bytes | None = None
-    """The montage, a compressed picture."""
     occupancy: bytes | None = None
-    """Where the lesion is, on a coarse grid."""
 
 
 class Records:
@@ -68,7 +72,6 @@ class Records:
             record: of the case.
             written: paths inside the dataset folder. A machine that loses power may cut them off.
         """
-        self._folder.mkdir(exist_ok=True)
         case = record.checked.case
         numbers = {path: str(number) for number, path in enumerate(_paths(case))}
         checked = asdict(_with_paths(record.checked, numbers, hashes=not self._secret))
@@ -80,10 +83,7 @@ class Records:
             "picture": _text(record.picture),
             "occupancy": _text(record.occupancy),
         }
-        path = self._path(case)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(content))
-        partial.replace(path)
+        write_whole(self._path(case), json.dumps(content))
 
     def _sizes(self, paths: Iterable[str]) -> dict[str, int]:
         return {path: (self._folder.parent / path).stat().st_size for path in paths}

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
-from dataset_conversion.case_table import Case
+from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import (
@@ -71,7 +70,7 @@ class Findings:
         raise RejectedError
 
     def refuse(self, code: str, problem: str, remedy: str, *files: tuple[str, str]) -> None:
-        """Note an error that ``allow`` may turn into a warning."""
+        """Note an error that `allow` may turn into a warning."""
         if code not in self.allow:
             self.reject(code, problem, f"{remedy}, or accept it (--allow {code})", *files)
         self.warn(code, problem, "Allowed.", *files)
@@ -82,9 +81,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file that can be used; ``changes`` says why it must be rewritten, and is empty where it can stay as it is.
+    """A file that can be used; `changes` says why it must be rewritten, and is empty where it can stay as it is.
 
-    ``sources`` are (path, SHA-256) of what it is made of; the hash is empty where the file was not read to its end.
+    `sources` are (path, SHA-256) of what it is made of; the hash is empty where the file was not read to its end.
     """
 
     role: str
@@ -122,7 +121,7 @@ class Lesion:
 class Reading:
     """A file's grid and voxels, axes right, anterior, superior.
 
-    ``seen`` is the affine that nnU-Net's default reader takes from the file. ``voxels`` is None where only the header
+    `seen` is the affine that nnU-Net's default reader takes from the file. `voxels` is None where only the header
     was read.
     """
 
@@ -131,7 +130,7 @@ class Reading:
     affine: Affine
     header: nifti.Header
     seen: Affine | None
-    voxels: npt.NDArray[Any] | None
+    voxels: np.ndarray | None
     statistics: Statistics | None = None
     lesion: Lesion | None = None
 
@@ -233,20 +232,20 @@ def _read(found: Findings, role: str, source: Path, path: str, voxels: bool) -> 
     return Reading(file, shape, affine, header, seen, data)
 
 
-def _slabs(values: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+def _slabs(values: np.ndarray) -> Iterator[np.ndarray]:
     """A few slices at a time, which fit into the processor's cache; the whole volume goes through memory each time."""
     for start in range(0, values.shape[2], _SLAB):
         yield values[:, :, start : start + _SLAB]
 
 
-def _extremes(values: npt.NDArray[Any]) -> tuple[float, float]:
+def _extremes(values: np.ndarray) -> tuple[float, float]:
     """Lowest and highest; both are NaN where there is one."""
     extremes = [(slab.min(), slab.max()) for slab in _slabs(values)]
     return float(np.min(extremes)), float(np.max(extremes))
 
 
 def _note_odd_intensities(
-    found: Findings, name: str, place: tuple[str, str], lowest: float, zeros: float, sample: npt.NDArray[Any]
+    found: Findings, name: str, place: tuple[str, str], lowest: float, zeros: float, sample: np.ndarray
 ) -> None:
     remedy = "Look at it; nothing was changed."
     if lowest < 0:
@@ -315,7 +314,7 @@ def volume_ml(voxels: int, affine: Affine) -> float:
     return round(float(voxels * np.prod(voxel_sizes(affine)) / 1000), 6)
 
 
-def _voxels(reading: Reading) -> npt.NDArray[Any]:
+def _voxels(reading: Reading) -> np.ndarray:
     assert reading.voxels is not None
     return reading.voxels
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset_conversion.errors import ConversionError
-from dataset_conversion.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
+from dataset_conversion.folds.splits import Member, Split, centre_folds, centre_groups, check_folds, grouped_folds
 
 
 @st.composite

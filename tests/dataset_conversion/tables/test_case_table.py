@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_conversion import case_table
-from dataset_conversion.case_table import Case
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts.table import layout
+from dataset_conversion.tables import case_table
+from dataset_conversion.tables.case_table import Case
 
 HEADER = "case\tsubject\tsession\tsite\tsplit\tT1w\tmask\n"
 

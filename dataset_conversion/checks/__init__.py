@@ -1,0 +1,1 @@
+"""What must hold of a file, of a case, and of all cases together."""

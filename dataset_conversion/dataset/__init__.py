@@ -1,0 +1,1 @@
+"""The dataset folder: where it goes, what is put into it, and what is written about it."""
