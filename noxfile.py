@@ -38,7 +38,7 @@ OTHER_PACKAGES = [
     "tests/comparison/reporting/test_files.py",
     "tests/dataset_conversion/alignment",
     "tests/dataset_conversion/qc",
-    "tests/dataset_conversion/test_checks.py",
+    "tests/dataset_conversion/checks",
     "tests/dataset_conversion/test_convert.py",
     "tests/phantom/test_phantom_parts.py",
 ]

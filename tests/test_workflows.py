@@ -1,4 +1,4 @@
-"""The workflows are what GitHub takes, and run the matrix that `nox` runs."""
+"""The workflows are what GitHub takes, and run the matrix that `nox` runs, which runs tests that are there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
@@ -26,11 +27,22 @@ def test_github_can_read_the_files(schema, files):
     assert checked.returncode == 0, checked.stdout
 
 
-def test_the_matrix_of_the_workflow_is_that_of_nox():
+@pytest.fixture(scope="module")
+def noxfile() -> ModuleType:
     pytest.importorskip("nox")
     spec = importlib.util.spec_from_file_location("noxfile", REPOSITORY / "noxfile.py")
-    noxfile = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(noxfile)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_matrix_of_the_workflow_is_that_of_nox(noxfile):
     jobs = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "tests.yml").read_text())["jobs"]
     pairs = [(each["python"], each["torch"]) for each in jobs["matrix"]["strategy"]["matrix"]["include"]]
     assert pairs == noxfile.PAIRS
+
+
+def test_the_tests_that_nox_runs_are_there(noxfile):
+    named = [*noxfile.ALWAYS, *(test for tests, _ in noxfile.RUNS.values() for test in tests)]
+    paths = [test.removeprefix("--ignore=").partition("::")[0] for test in named]
+    assert [path for path in paths if not (REPOSITORY / path).exists()] == []
