@@ -23,7 +23,8 @@ coverage: $(READY)
 		--ignore=tests/contract/test_compiled.py
 
 docs: $(DOCS_READY)
-	$(VENV)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	! grep -rlE '<(script|img|link)[^>]* (src|href)="https?:' --include='*.html' site  # a page that would fetch something
 
 $(READY): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or later is needed; set PYTHON=')"
