@@ -27,8 +27,9 @@ from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
 from nnunet_transformers.comparison.nnunet.timing import read_training
 from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
 from nnunet_transformers.comparison.reporting.page import write_report
+from nnunet_transformers.comparison.running.place import predictions_folder
 from nnunet_transformers.comparison.running.step import Step
-from nnunet_transformers.comparison.running.steps import predictions_folder, steps
+from nnunet_transformers.comparison.running.steps import steps
 from nnunet_transformers.comparison.statistics.options import Options
 
 SCORES = "metrics.csv"

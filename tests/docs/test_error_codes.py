@@ -8,8 +8,8 @@ import re
 import error_codes
 import pytest
 
-# Capitals that are no codes: environment variables, a folder of ATLAS's, a flag of open().
-NO_CODES = {"ATLAS_2", "CUDA_VISIBLE_DEVICES", "NNUNET_TRANSFORMERS_NO_AUTOSTART", "O_BINARY", "SLURM_CPUS_PER_TASK"}
+# Capitals that are no codes: environment variables, a folder of ATLAS's.
+NO_CODES = {"ATLAS_2", "CUDA_VISIBLE_DEVICES", "NNUNET_TRANSFORMERS_NO_AUTOSTART", "SLURM_CPUS_PER_TASK"}
 
 
 @pytest.fixture(scope="module")
