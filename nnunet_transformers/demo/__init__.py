@@ -23,7 +23,6 @@ from nnunet_transformers.comparison.compare import report
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.check import read_experiment
 from nnunet_transformers.comparison.nnunet import commands
-from nnunet_transformers.comparison.nnunet.commands import Command
 from nnunet_transformers.comparison.nnunet.results import read_json
 from nnunet_transformers.comparison.nnunet.state import load_json
 from nnunet_transformers.comparison.running.local import Outcome, run, run_steps

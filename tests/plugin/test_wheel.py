@@ -43,6 +43,19 @@ def test_the_installed_package_is_the_wheels(python):
     assert str(python.parents[1]) in found.stdout, found.stderr
 
 
+def test_every_file_of_the_packages_is_installed(python):
+    files = {
+        file.relative_to(REPOSITORY).as_posix()
+        for package in ("nnunet_transformers", "dataset_conversion")
+        for file in (REPOSITORY / package).rglob("*")
+        if file.is_file() and file.suffix != ".pyc"
+    }
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    installed = Path(run(python, "-c", code).stdout.strip())
+    start_up = {file for file in files if file.endswith((".pth", ".start"))}  # not in the package, but beside it
+    assert [file for file in sorted(files - start_up) if not (installed / file).is_file()] == []
+
+
 def test_type_checkers_use_the_types_of_both_packages(python):
     code = (
         "from importlib.resources import files\n"
