@@ -13,9 +13,10 @@ from nnunet_transformers.comparison.reporting.formatting import interval, number
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.lesion_free import predictions_without_a_lesion
 from nnunet_transformers.comparison.reporting.numbers import Numbers
+from nnunet_transformers.comparison.reporting.views import verdict_text
 from nnunet_transformers.comparison.statistics.pair_tests import smallest_p
 from nnunet_transformers.comparison.statistics.strata import LESION_SIZE, volume_range
-from nnunet_transformers.comparison.statistics.verdict import Verdict
+from nnunet_transformers.comparison.statistics.verdict import Verdict, beside_interval
 
 _DECIDED = (Verdict.BETTER, Verdict.WORSE, Verdict.DIFFERENT)
 
@@ -73,7 +74,7 @@ def _about_set(given: ReportInput, numbers: Numbers, name: str) -> list[Block]:
             f"{counted(only['n_subjects'], 'subject')}. There is no second model to compare with on the same cases."
         )
         return [Paragraph(text.replace("95 %", _confidence(given)), "answer")]
-    row = rows.set_index("model").loc[leader]
+    row = next(rows[rows["model"] == leader].itertuples())
     headline = _headline(given, numbers, name, rows, leader)
     lesions = _on_which_lesions(given, numbers, name, leader)
     metrics = _other_metrics(given, numbers, name, leader)
@@ -121,27 +122,30 @@ def _headline(given: ReportInput, numbers: Numbers, name: str, rows: pd.DataFram
 def _how_much(given: ReportInput, numbers: Numbers, name: str, leader: str, row: Any) -> str:
     metric = METRICS[given.metric]
     means = _means(given, numbers, name).set_index("model")["mean"]
-    difference = with_unit(row["mean_difference"], metric.unit, signed=True)
+    difference = with_unit(row.mean_difference, metric.unit, signed=True)
     lacking = _lacks(given, numbers, name, leader)
-    on = f"{counted(row['n'], 'case')} of {counted(row['n_subjects'], 'subject')}" + (
+    on = f"{counted(row.n, 'case')} of {counted(row.n_subjects, 'subject')}" + (
         " that both were scored on" if lacking else ""
     )
     text = (
         f"{leader} against {given.baseline}: {difference} in mean {metric.label} ({_confidence(given)} interval "
-        f"{interval(row['mean_low'], row['mean_high'], metric.unit, signed=True)}; {_p(row)}) on {on}"
+        f"{interval(row.mean_low, row.mean_high, metric.unit, signed=True)}; {_p(row)}) on {on}"
     )
     text += (
         "."
         if lacking
         else f"; {number(means[leader], metric.unit)} against {number(means[given.baseline], metric.unit)}."
     )
-    if pd.notna(row["probability_better"]):
+    if pd.notna(row.probability_better):
         text += (
-            f" On a case, {leader} is better with a probability of {percent(row['probability_better'])} "
-            f"({percent(row['probability_low'])} to {percent(row['probability_high'])})."
+            f" On a case, {leader} is better with a probability of {percent(row.probability_better)} "
+            f"({percent(row.probability_low)} to {percent(row.probability_high)})."
         )
-    if row["verdict"] is Verdict.UNDECIDED:
-        text += f" Undecided: {row['reason']}."
+    why = beside_interval(row.verdict, row.mean_low, row.mean_high, row.margin)
+    if row.verdict is Verdict.UNDECIDED:
+        text += f" Undecided: {row.reason}{f' ({why})' if why else ''}."
+    elif why:
+        text += f" {str(row.verdict).capitalize()} {why}."
     return text
 
 
@@ -154,7 +158,7 @@ def _on_which_lesions(given: ReportInput, numbers: Numbers, name: str, leader: s
         return ""
     parts = [
         f"{volume_range(row.low_ml, row.high_ml)} {number(row.mean_difference, metric.unit, signed=True)} "
-        f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}; {row.verdict.text(row.margin)})"
+        f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}; {verdict_text(row)})"
         for row in rows.itertuples()
     ]
     decided = rows[rows["verdict"].isin([Verdict.BETTER, Verdict.WORSE])]
@@ -195,14 +199,12 @@ def _all_models(given: ReportInput, numbers: Numbers, name: str, rows: pd.DataFr
     metric = METRICS[given.metric]
     lines = []
     ordered = rows.sort_values("mean_difference", key=lambda values: -metric.sign * values, kind="stable")
-    for row in ordered.to_dict("records"):
-        lacking = numbers.lacking.get((name, row["model"]), [])
+    for row in ordered.itertuples():
+        lacking = numbers.lacking.get((name, row.model), [])
         lacks = f"; not scored on {counted(len(lacking), 'case')} of the others" if lacking else ""
         lines.append(
-            f"{row['model']}: {row['verdict'].text(row['margin'])}, "
-            f"{number(row['mean_difference'], metric.unit, signed=True)} "
-            f"({interval(row['mean_low'], row['mean_high'], metric.unit, signed=True)}; {_p(row)}; "
-            f"n = {row['n']}{lacks})"
+            f"{row.model}: {verdict_text(row)}, {number(row.mean_difference, metric.unit, signed=True)} "
+            f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}; {_p(row)}; n = {row.n}{lacks})"
         )
     return [Paragraph(f"All models against {given.baseline}, mean difference in {metric.label}:"), Bullets(lines)]
 
@@ -220,12 +222,11 @@ def _other_set(given: ReportInput, numbers: Numbers, name: str) -> str:
             for row in _means(given, numbers, name).to_dict("records")
         ]
         return f"On {name}: no two models to compare; mean {metric.label}: {', '.join(texts) or 'no score'}."
-    row = rows.set_index("model").loc[leader]
-    bounds = interval(row["mean_low"], row["mean_high"], metric.unit, signed=True)
+    row = next(rows[rows["model"] == leader].itertuples())
+    bounds = interval(row.mean_low, row.mean_high, metric.unit, signed=True)
     return (
-        f"On {name}: {leader} against {given.baseline} "
-        f"{number(row['mean_difference'], metric.unit, signed=True)} in mean {metric.label} "
-        f"({bounds}; {_p(row)}; n = {row['n']}): {row['verdict'].text(row['margin'])}."
+        f"On {name}: {leader} against {given.baseline} {number(row.mean_difference, metric.unit, signed=True)} in mean "
+        f"{metric.label} ({bounds}; {_p(row)}; n = {row.n}): {verdict_text(row)}."
     )
 
 
@@ -245,10 +246,10 @@ def _lacks(given: ReportInput, numbers: Numbers, name: str, model: str) -> bool:
 
 
 def _p(row: Any) -> str:
-    if pd.isna(row["p_holm"]):
+    if pd.isna(row.p_holm):
         return "untested"
-    of = " of a difference" if row["verdict"] is Verdict.EQUIVALENT else ""
-    return f"Holm-corrected {p_equals(row['p_holm'])}{of}"
+    of = " of a difference" if row.verdict is Verdict.EQUIVALENT else ""
+    return f"Holm-corrected {p_equals(row.p_holm)}{of}"
 
 
 def _confidence(given: ReportInput) -> str:

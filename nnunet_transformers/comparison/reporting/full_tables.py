@@ -9,7 +9,7 @@ import pandas as pd
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.reporting.blocks import Estimate, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value, percent
-from nnunet_transformers.comparison.reporting.views import SetView, heading, records
+from nnunet_transformers.comparison.reporting.views import SetView, footnote, for_file, heading, records, verdict_text
 
 
 def all_metrics(view: SetView) -> Table:
@@ -31,7 +31,7 @@ def all_metrics(view: SetView) -> Table:
     head = ["metric", "model", "n", "undefined", "mean", "median", "quartiles"]
     return Table(
         "All metrics: means, medians and quartiles over n cases, with intervals.", head, rows,
-        name=f"summaries{view.suffix}", numeric=False, folded=True, data=summaries,
+        name=f"summaries{view.suffix}", numeric=False, folded=True, data=for_file(summaries),
     )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def differences(view: SetView) -> Table | None:
                 "" if pd.isna(row.wins) else f"{row.wins} / {row.ties} / {row.losses}",
                 "" if math.isnan(row.probability_better) else percent(row.probability_better),
                 "" if math.isnan(row.p_equivalence_holm) else p_value(row.p_equivalence_holm),
-                row.verdict.text(row.margin),
+                verdict_text(row, mark=True),
             ]
         )
     if not rows:
@@ -66,8 +66,9 @@ def differences(view: SetView) -> Table | None:
     ]  # fmt: skip
     return Table(
         f"All metrics: differences to the baseline {view.given.baseline} on the cases that both were scored on. "
-        "Effect size: matched-pairs rank-biserial correlation, positive where the model's values are higher.",
-        head, rows, name=f"comparisons{view.suffix}", numeric=False, folded=True, data=comparisons,
+        "Effect size: matched-pairs rank-biserial correlation, positive where the model's values are higher."
+        f"{footnote(comparisons)}",
+        head, rows, name=f"comparisons{view.suffix}", numeric=False, folded=True, data=for_file(comparisons),
     )  # fmt: skip
 
 
@@ -85,8 +86,8 @@ def every_case(view: SetView) -> Table:
         for case in order
         for cells in [zip(values.loc[case], (case not in lacking for lacking in without), strict=True)]
     ]
-    rows_of_set = view.of(view.numbers.scores)
+    data = for_file(view.of(view.numbers.scores))
     return Table(
         f"Every case by {view.metric.label}, smallest lesion first. All metrics: tables/cases{view.suffix}.csv.",
-        ["case", "reference (ml)", *view.models], rows, name=f"cases{view.suffix}", folded=True, data=rows_of_set,
+        ["case", "reference (ml)", *view.models], rows, name=f"cases{view.suffix}", folded=True, data=data,
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -12,7 +13,14 @@ from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value
 from nnunet_transformers.comparison.reporting.lesion_free import predictions_without_a_lesion
-from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of
+from nnunet_transformers.comparison.reporting.views import (
+    SetView,
+    axis_title,
+    drawn_of,
+    footnote,
+    for_file,
+    verdict_text,
+)
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
 from nnunet_transformers.comparison.statistics.strata import FOLD, LESION_SIZE, NO_LESION, SITE, lesion_size_cuts
 
@@ -106,9 +114,9 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
         drawing = charts.strata(labels, relative, quantity=quantity, zero=True)
         caption = f"Differences to the baseline by {kind}, with intervals.{drawn_of(view)}"
         blocks.append(Chart(f"difference_{name}{view.suffix}", drawing, caption))
-    rows = []
+    rows: list[list[Cell]] = []
     for group in groups:
-        for model in [model for model in view.given.models if (group, model) in means]:
+        for model in [model for model in view.ranks if (group, model) in means]:
             entry, gain = means[group, model], gains.get((group, model))
             rows.append(
                 [
@@ -121,20 +129,21 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
                     number(entry["median"], metric.unit),
                     _difference(gain, metric),
                     p_value(gain["p_holm"]) if gain else "",
-                    gain["verdict"].text(gain["margin"]) if gain else "",
+                    verdict_text(SimpleNamespace(**gain), mark=True) if gain else "",
                 ]
             )
     head = [kind, "model", "n", f"mean {metric.label}", "median", "difference to the baseline", "p (Holm)", "verdict"]
     caption = (
         f"{metric.label} by {kind}. ‡ fewer than {FEW_SUBJECTS} subjects: the interval is not to be relied on. Holm's "
-        "correction is over all models and groups of this table."
+        f"correction is over all models and groups of this table.{footnote(differences)}"
     )
     data = summaries.merge(
-        differences.drop(columns=["low_ml", "high_ml"]),
+        differences.drop(columns=["low_ml", "high_ml", "few"]),
         on=["set", "metric", "by", "stratum", "model"],
         how="left",
         suffixes=("", "_difference"),
     )
+    data = for_file(data)
     folded = kind != LESION_SIZE or len(rows) > 8
     blocks.append(Table(caption, head, rows, name=f"{name}{view.suffix}", numeric=False, folded=folded, data=data))
     return blocks

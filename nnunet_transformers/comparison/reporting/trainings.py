@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from nnunet_transformers.common.words import counted, duration, joined, listed
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Model
+from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.checks import count_subjects
@@ -30,10 +32,11 @@ def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
             )
         )
     head = ["", "trainer", "network", "parameters", "plans, configuration", "patch, spacing", "training", "folds"]
-    rows = []
+    rows, data = [], []
     for name, model in _models(given):
         training, plan = given.trainings[model.identifier], given.configurations[model.identifier]
         folds = sorted({int(fold) for fold in model.scores["fold"].dropna()})
+        data.append(_model_row(name, model, training, plan, folds))
         rows.append(
             [
                 f"{name} (baseline)" if name == given.baseline else name,
@@ -56,7 +59,7 @@ def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
         )
     blocks: list[Block] = [
         *paragraphs,
-        Table(caption, head, rows, name="models", numeric=False),
+        Table(caption, head, rows, name="models", numeric=False, data=pd.DataFrame(data)),
     ]
     if given.results.ensembles:
         members = [
@@ -172,6 +175,31 @@ def runtime(given: Evidence) -> tuple[Section, list[str]]:
         head, rows, name="runtime", data=pd.DataFrame(data),
     )  # fmt: skip
     return Section("Runtime", "runtime", [table]), notes
+
+
+def _model_row(
+    name: str, model: Model, training: Training, plan: Mapping[str, Any], folds: Sequence[int]
+) -> dict[str, object]:
+    """A model for the file: sizes per axis of the plans."""
+    sizes = {
+        f"{what}_{axis}": value
+        for what, key in (("patch_voxels", "patch_size"), ("spacing_mm", "spacing"))
+        for axis, value in enumerate(plan.get(key) or ())
+    }
+    return {
+        "model": name,
+        "trainer": model.trainer,
+        "plans": model.plans,
+        "configuration": model.configuration,
+        "network": training.network,
+        "parameters": training.parameters,
+        **sizes,
+        "epochs": training.epochs,
+        "iterations": training.iterations,
+        "batch_size": training.batch_size or plan.get("batch_size"),
+        "folds": len(folds),
+        "missing_folds": len(model.missing_folds),
+    }
 
 
 def _models(given: ReportInput) -> list[tuple[str, Model]]:
