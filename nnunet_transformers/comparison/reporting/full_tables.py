@@ -15,11 +15,12 @@ from nnunet_transformers.comparison.reporting.views import SetView, footnote, fo
 def all_metrics(view: SetView) -> Table:
     summaries = view.of(view.numbers.summaries)
     rows = []
-    for row in records(summaries):
+    for row in records(_best_first(summaries, "mean")):
         unit = METRICS[row.metric].unit
         rows.append(
             [
                 heading(METRICS[row.metric]),
+                "–" if pd.isna(row.rank) else str(int(row.rank)),
                 row.model,
                 str(row.n),
                 str(row.undefined),
@@ -28,17 +29,17 @@ def all_metrics(view: SetView) -> Table:
                 f"{number(row.lower_quartile, unit)} – {number(row.upper_quartile, unit)}",
             ]
         )
-    head = ["metric", "model", "n", "undefined", "mean", "median", "quartiles"]
+    head = ["metric", "rank", "model", "n", "undefined", "mean", "median", "quartiles"]
     return Table(
-        "All metrics: means, medians and quartiles over n cases, with intervals.", head, rows,
-        name=f"summaries{view.suffix}", numeric=False, folded=True, data=for_file(summaries),
+        "All metrics: means, medians and quartiles over n cases, with intervals. Ranks: of models with all cases.",
+        head, rows, name=f"summaries{view.suffix}", numeric=False, folded=True, data=for_file(summaries),
     )  # fmt: skip
 
 
 def differences(view: SetView) -> Table | None:
     comparisons = view.of(view.numbers.comparisons)
     rows = []
-    for row in records(comparisons):
+    for row in records(_best_first(comparisons, "mean_difference")):
         metric = METRICS[row.metric]
         rows.append(
             [
@@ -70,6 +71,17 @@ def differences(view: SetView) -> Table | None:
         f"{footnote(comparisons)}",
         head, rows, name=f"comparisons{view.suffix}", numeric=False, folded=True, data=for_file(comparisons),
     )  # fmt: skip
+
+
+def _best_first(table: pd.DataFrame, value: str) -> pd.DataFrame:
+    """The rows of each metric by its better direction, with a `rank` of those that have as many cases as any."""
+    gain = table[value] * table["metric"].map(lambda name: METRICS[name].sign)
+    directed = table["metric"].map(lambda name: METRICS[name].higher_is_better is not None)
+    complete = table["n"] == table.groupby("metric", sort=False)["n"].transform("max")
+    place = table["metric"].map({name: place for place, name in enumerate(dict.fromkeys(table["metric"]))})
+    rank = gain.where(complete & directed).groupby(table["metric"]).rank(method="min", ascending=False)
+    ordered = table.assign(rank=rank, place=place, gain=gain.where(directed, 0.0))
+    return ordered.sort_values(["place", "gain"], ascending=[True, False], kind="stable")
 
 
 def every_case(view: SetView) -> Table:

@@ -36,6 +36,7 @@ from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS
 from nnunet_transformers.comparison.reporting.pictures import draw
 from nnunet_transformers.comparison.reporting.provenance import commands_to_reproduce
 from nnunet_transformers.comparison.reporting.score_sections import rank_section, score_section
+from nnunet_transformers.comparison.reporting.short_names import with_short_names
 from nnunet_transformers.comparison.reporting.stratum_sections import lesion_section, site_section
 from nnunet_transformers.comparison.reporting.views import SetView
 from nnunet_transformers.comparison.statistics import methods
@@ -79,7 +80,7 @@ def report_sections(given: ReportInput, kept: Path | None = None) -> list[Sectio
     Raises:
         ComparisonError: see `evidence.gather` and `numbers.compute`.
     """
-    evidence = gather(given)
+    evidence = gather(with_short_names(given))
     numbers = compute(evidence, kept)
     views = [SetView(evidence, numbers, name, _shown(evidence, numbers, name)) for name in numbers.sets]
     examples = chosen_examples(evidence, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])

@@ -14,6 +14,7 @@ from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, 
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, p_value
 from nnunet_transformers.comparison.reporting.full_tables import all_metrics, differences, every_case
 from nnunet_transformers.comparison.reporting.views import (
+    MARKS,
     SetView,
     axis_title,
     drawn_of,
@@ -29,7 +30,6 @@ from nnunet_transformers.comparison.statistics.verdict import Verdict
 # What the main table shows of all metrics; the others are in the table of all metrics.
 _MAIN_METRICS = ("nsd_1mm", "hd95_mm", "absolute_volume_difference_ml", "lesion_f1_atlas", "lesion_f1_isles")
 _MOST_PANELS = 7
-_MARKS = {Verdict.BETTER: " ▲", Verdict.WORSE: " ▼", Verdict.EQUIVALENT: " ≈", Verdict.DIFFERENT: " ≠"}
 
 
 def score_section(view: SetView) -> Section:
@@ -124,7 +124,7 @@ def main_table(view: SetView) -> Table:
             if entry is None:
                 cells.append("not scored")
                 continue
-            mark = _MARKS.get(verdicts.get((metric.name, model), Verdict.UNDECIDED), "")
+            mark = MARKS.get(verdicts.get((metric.name, model), Verdict.UNDECIDED), "")
             other_n = f" (n = {entry['n']})" if entry["n"] != n else ""
             bounds = interval(entry["mean_low"], entry["mean_high"], metric.unit)
             cells.append(Estimate(f"{number(entry['mean'], metric.unit)}{mark}", bounds, other_n))
@@ -176,9 +176,8 @@ def _forest(view: SetView, rows: pd.DataFrame) -> Chart:
     quantity = f"mean difference in {axis_title(metric)}, model minus baseline ({view.given.baseline})"
     band = f" Grey band: the margin of equivalence, ±{margin:g}." if margin else ""
     caption = (
-        f"Difference of each model to the baseline on the same cases, with {100 * view.given.options.confidence:g} % "
-        f"intervals that resample subjects. An interval that does not reach zero speaks for a difference; the "
-        f"verdict is by the Holm-corrected tests.{band}{footnote(rows)}"
+        f"Difference to the baseline on the same cases, with {100 * view.given.options.confidence:g} % intervals over "
+        f"subjects; verdicts by Holm-corrected tests.{band}{footnote(rows)}"
     )
     drawing = charts.forest(drawn, quantity=quantity, margin=margin, favours=favours)
     return Chart(f"forest{view.suffix}", drawing, caption)

@@ -16,7 +16,10 @@ from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.drawing import Style, model_style
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers
-from nnunet_transformers.comparison.statistics.verdict import beside_interval
+from nnunet_transformers.comparison.statistics.verdict import Verdict, beside_interval
+
+MARKS = {Verdict.BETTER: " ▲", Verdict.WORSE: " ▼", Verdict.EQUIVALENT: " ≈", Verdict.DIFFERENT: " ≠"}
+"""Of a mean beside the baseline's; nothing where it is undecided."""
 
 
 @dataclass(frozen=True)
