@@ -25,6 +25,7 @@ from nnunet_transformers.comparison.nnunet.results import Model as TrainedModel
 from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
 from nnunet_transformers.comparison.nnunet.timing import read_training
 from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
+from nnunet_transformers.comparison.reporting.notes import one_line_each
 from nnunet_transformers.comparison.reporting.page import write_report
 from nnunet_transformers.comparison.running.steps import Step, ensemble_name, predictions_folder, steps
 from nnunet_transformers.comparison.statistics.options import Options
@@ -224,13 +225,16 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
         for ensemble in results.ensembles
     }
     shown = {model.identifier: of_models[model.identifier] for model in results.models} | ensembles
-    test_sets = []
+    test_sets, reasons = [], []
     for test in dataset.test_sets:
         folder = predictions_folder(experiment, folders, dataset.id, test.name)
         of_folder = {model.identifier: model.name for model in models}
         of_folder |= {ensemble_name(each.members, experiment.folds): each.name for each in listed}
         of_folder["selected"] = "selected by nnU-Net"
         predictions = {name: path for key, name in of_folder.items() if (path := folder / key).is_dir()}
+        reasons += [
+            (model.name, f"no predictions of {test.name}.") for model in models if model.name not in predictions
+        ]
         test_sets.append(TestSet(test.name, predictions, test.references))
     data, output = _data(folders, dataset.id), _output(experiment, dataset)
     scored = _score(results, shown, test_sets, data, experiment.lesion_labels, output, jobs)
@@ -243,7 +247,8 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
         if each.name not in shown.values()
     )
     names = {**of_models, **ensembles}
-    return replace(scored, names=names, scores=scores, remarks=(*scored.remarks, *without))
+    notes = (*scored.notes, *one_line_each(reasons, models=len(models)))
+    return replace(scored, names=names, scores=scores, remarks=(*scored.remarks, *without), notes=notes)
 
 
 @dataclass(frozen=True)

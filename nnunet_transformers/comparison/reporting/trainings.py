@@ -111,7 +111,7 @@ def learning_curves(given: Evidence) -> tuple[Section, list[str]]:
         ):
             if curve:
                 kind.append(charts.Curve(name, style, curve, faint))
-    notes = one_line_each(reasons, "Learning curve of ")
+    notes = one_line_each(reasons, "Learning curve of ", len(given.trainings))
     if not losses:
         return Section("Learning curves", "curves", [Paragraph("There is no training log to draw.")]), notes
     panels: list[tuple[str, Sequence[charts.Curve]]] = [("loss", losses)]
@@ -173,7 +173,8 @@ def runtime(given: Evidence) -> tuple[Section, list[str]]:
         "the GPU or, without one, of the process.",
         head, rows, name="runtime", data=pd.DataFrame(data),
     )  # fmt: skip
-    notes = [*one_line_each(without_log, "Times of "), *one_line_each(without_memory, "Memory of ")]
+    models = len(given.trainings)
+    notes = one_line_each(without_log, "Times of ", models) + one_line_each(without_memory, "Memory of ", models)
     return Section("Runtime", "runtime", [table]), notes
 
 

@@ -82,6 +82,8 @@ def test_reasons_are_gathered() -> None:
         "Memory of A and C: x.",
         "Memory of B: y.",
     ]
+    everyone = [(name, "x.") for name in "ABC"]
+    assert one_line_each(everyone, "Memory of ", models=3) == ["Memory of all 3 models: x."]
     assert one_line_each([]) == []
 
 
