@@ -14,7 +14,7 @@ from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting import checks, kept_tables, trainings
-from nnunet_transformers.comparison.reporting.answer import answer, leading_model
+from nnunet_transformers.comparison.reporting.answer import answer
 from nnunet_transformers.comparison.reporting.blocks import (
     Block,
     Bullets,
@@ -82,7 +82,7 @@ def report_sections(given: ReportInput, kept: Path | None = None) -> list[Sectio
     """
     evidence = gather(with_short_names(given))
     numbers = compute(evidence, kept)
-    views = [SetView(evidence, numbers, name, _shown(evidence, numbers, name)) for name in numbers.sets]
+    views = [SetView(evidence, numbers, name) for name in numbers.sets]
     examples = chosen_examples(evidence, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])
     return sections(evidence, numbers, views, draw(evidence, examples))
 
@@ -105,7 +105,7 @@ def sections(
         Section(
             "Is any model better than the baseline?",
             "answer",
-            [*_remarks(evidence, numbers), *answer(evidence, numbers), *_caveat(numbers)],
+            [*_remarks(evidence, numbers), *answer(views), *_caveat(numbers)],
         ),
         trainings.what_was_compared(evidence, numbers.scores),
         *of_sets,
@@ -135,18 +135,6 @@ def page(title: str, sections: Sequence[Section]) -> str:
 
 def _models(given: ReportInput) -> str:
     return f"{len(given.models)} models" if len(given.models) > 1 else given.models[0]
-
-
-def _shown(given: ReportInput, numbers: Numbers, name: str) -> list[str]:
-    """The baseline, the model the answer is about, and the best two others by their mean."""
-    table = numbers.summaries
-    rows = table[(table["set"] == name) & (table["metric"] == given.metric)]
-    ordered = rows.assign(gain=rows["mean"] * METRICS[given.metric].sign).sort_values(
-        ["gain", "model"], ascending=[False, True]
-    )["model"]
-    first = [given.baseline, leading_model(given, numbers, name)]
-    there = set(rows["model"])
-    return [model for model in dict.fromkeys([*first, *ordered]) if model in there][:4]
 
 
 def _remarks(given: Evidence, numbers: Numbers) -> list[Paragraph]:

@@ -65,7 +65,7 @@ def lesion_section(view: SetView) -> Section:
             f"{_CASES_PER_BIN} or more cases of neighbouring volume. Dotted: limits of the quarters."
         )
         blocks.append(Chart(f"by_volume{view.suffix}", drawing, caption))
-    if free := predictions_without_a_lesion(view.given, view.numbers, view.name):
+    if free := predictions_without_a_lesion(view):
         blocks.append(Paragraph(free))
     blocks += _strata_blocks(view, LESION_SIZE, "by_lesion_size")
     return Section(f"By lesion size: {view.name}", f"lesions{view.suffix}", blocks)

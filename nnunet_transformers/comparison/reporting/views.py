@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,22 +17,19 @@ from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.numbers import Numbers
 from nnunet_transformers.comparison.statistics.verdict import Verdict, beside_interval
 
+_MOST_SHOWN = 4
+
 MARKS = {Verdict.BETTER: " ▲", Verdict.WORSE: " ▼", Verdict.EQUIVALENT: " ≈", Verdict.DIFFERENT: " ≠"}
 """Of a mean beside the baseline's; nothing where it is undecided."""
 
 
 @dataclass(frozen=True)
 class SetView:
-    """What the sections of one set are made of.
-
-    Attributes:
-        shown: models to draw where all are too many, the baseline first.
-    """
+    """What the sections of one set are made of."""
 
     given: ReportInput
     numbers: Numbers
     name: str
-    shown: Sequence[str]
 
     @property
     def metric(self) -> Metric:
@@ -70,6 +66,39 @@ class SetView:
         rank_of = {model: 1 + int((ordered[complete] > ordered[model]).sum()) for model in complete}
         others = [model for model in ordered.index if model not in rank_of]
         return {str(model): rank_of.get(model) for model in [*complete, *others]}
+
+    @cached_property
+    def compared(self) -> pd.DataFrame:
+        """The comparisons by the metric."""
+        rows = self.of(self.numbers.comparisons)
+        return rows[rows["metric"] == self.given.metric]
+
+    @cached_property
+    def leading(self) -> str | None:
+        """The model to compare with the baseline in detail: a better one if there is any, with the largest difference.
+
+        Among equally placed ones, those that were scored on all cases of the set come first.
+        """
+        rows = self.compared[self.compared["mean_difference"].notna()]
+        if rows.empty:
+            return None
+        order = rows.assign(
+            lacks=[self.lacks(model) for model in rows["model"]],
+            not_better=rows["verdict"] != Verdict.BETTER,
+            gain=rows["mean_difference"] * self.metric.sign,
+        ).sort_values(["not_better", "lacks", "gain", "model"], ascending=[True, True, False, True])
+        return str(order["model"].iloc[0])
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """The models to draw where all are too many: the baseline, the leading one, and the best two others."""
+        rows = self.of(self.numbers.summaries)
+        rows = rows[rows["metric"] == self.given.metric]
+        ordered = rows.assign(gain=rows["mean"] * self.metric.sign)
+        best = ordered.sort_values(["gain", "model"], ascending=[False, True])["model"]
+        there = set(rows["model"])
+        first = [self.given.baseline, self.leading]
+        return [model for model in dict.fromkeys([*first, *best]) if model in there][:_MOST_SHOWN]
 
     @cached_property
     def values(self) -> pd.DataFrame:
