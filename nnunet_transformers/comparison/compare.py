@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -50,6 +49,20 @@ class _Scored:
     remarks: tuple[str, ...]
     notes: tuple[str, ...]
 
+    def to_report(self, baseline: str, commands_run: Sequence[str]) -> ReportInput:
+        """What a report is made of; `baseline` as it is called in the scores."""
+        return ReportInput(
+            scores=self.scores,
+            results=self.results,
+            names=self.names,
+            baseline=baseline,
+            data=self.data,
+            test_sets=self.test_sets,
+            commands=tuple(commands_run),
+            remarks=self.remarks,
+            notes=self.notes,
+        )
+
 
 def evaluate(experiment: Experiment, jobs: int = 1) -> list[Path]:
     """Score what an experiment has predicted so far; only what is new is computed.
@@ -83,8 +96,8 @@ def report(experiment: Experiment, jobs: int = 1) -> list[Path]:
         title = f"{experiment.name}: {scored.results.dataset}"
         margins = experiment.equivalence_margin
         options = Options(margins=margins) if margins else Options()
-        output = _output(experiment, dataset)
-        written.append(_write(scored, experiment.baseline, output, commands=run, title=title, options=options))
+        given = replace(scored.to_report(experiment.baseline, run), title=title, options=options)
+        written.append(write_report(given, _output(experiment, dataset)))
     return written
 
 
@@ -150,23 +163,8 @@ def report_of_results(
     if ending := common_ending(results):
         remarks = (*remarks, f"All trainers end in {ending}, which is left out of their names.")
     scored = replace(scored, remarks=(*remarks, *scored.remarks))
-    return _write(scored, names[first.identifier], output, trainings=trainings, why_baseline=why, commands=commands_run)
-
-
-def _write(scored: _Scored, baseline: str, output: Path, *, commands: Sequence[str], **asked: Any) -> Path:
-    given = ReportInput(
-        scores=scored.scores,
-        results=scored.results,
-        names=scored.names,
-        baseline=baseline,
-        data=scored.data,
-        test_sets=scored.test_sets,
-        commands=tuple(commands),
-        remarks=scored.remarks,
-        notes=scored.notes,
-        **asked,
-    )
-    return write_report(given, output)
+    given = scored.to_report(names[first.identifier], commands_run)
+    return write_report(replace(given, trainings=trainings, why_baseline=why), output)
 
 
 def _score(

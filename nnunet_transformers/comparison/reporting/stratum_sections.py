@@ -171,12 +171,13 @@ def _matrix(view: SetView, kind: str, groups: Sequence[str], means: _Entries, ga
     rows: list[list[Cell]] = []
     for group in groups:
         entries = [means.get((group, model)) for model in models]
-        first = next(entry for entry in entries if entry)
+        known = [entry for entry in entries if entry]
         cells: list[Cell] = [
             number(entry["mean"], view.metric.unit) + _mark(gains.get((group, model))) if entry else ""
             for model, entry in zip(models, entries, strict=True)
         ]
-        rows.append([f"{group}{' ‡' if first['few'] else ''}", str(first["n"]), *cells])
+        few = any(entry["few"] for entry in known)
+        rows.append([f"{group}{' ‡' if few else ''}", str(max(entry["n"] for entry in known)), *cells])
     caption = (
         f"Mean {view.metric.label} by {kind}; marks as in the main table. ‡ fewer than {FEW_SUBJECTS} subjects. With "
         f"intervals: tables/by_{kind.replace(' ', '_')}{view.suffix}.csv."
