@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from nnunet_transformers.common.files import write_whole
+from nnunet_transformers.common.files import replacing, write_whole
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
@@ -225,10 +225,19 @@ def _write_files(block: Block, folder: Path) -> None:
         write_whole(folder / "tables" / f"{block.name}.csv", csv_text(block))
         write_whole(folder / "tables" / f"{block.name}.tex", latex_table(block))
     elif isinstance(block, Chart):
-        write_whole(folder / "figures" / f"{block.name}.svg", svg(block.drawing))
-        save_pdf(block.drawing, folder / "figures" / f"{block.name}.pdf")
+        _write_chart(block, folder / "figures")
     elif isinstance(block, Picture):
         write_whole(folder / "figures" / f"{block.name}.jpg", block.jpeg)
+
+
+def _write_chart(chart: Chart, folder: Path) -> None:
+    """As SVG and as PDF; what is there of the same shapes stays, as a PDF takes longer than all the rest of a page."""
+    text, vector, paper = svg(chart.drawing), folder / f"{chart.name}.svg", folder / f"{chart.name}.pdf"
+    if paper.is_file() and vector.is_file() and vector.read_text(encoding="utf-8") == text:
+        return
+    with replacing(paper) as partial:
+        save_pdf(chart.drawing, partial)
+    write_whole(vector, text)
 
 
 def _data_uri(jpeg: bytes) -> str:

@@ -195,6 +195,19 @@ def test_a_second_report_of_the_same_results_is_the_same_to_the_byte(tmp_path: P
     assert page("title", report_sections(given)) == page("title", report_sections(given))
 
 
+def test_a_figure_is_drawn_again_only_if_it_has_changed(tmp_path: Path) -> None:
+    values = {model: own[:10] for model, own in dice_values().items()}
+    figures = write_report(report_input(tmp_path / "a", score_table(values)), tmp_path / "out").parent / "figures"
+    before = {path.name: path.stat().st_ino for path in figures.iterdir()}
+    (figures / "scatter.pdf").unlink()
+    values[SWIN][0] += 0.2
+    write_report(report_input(tmp_path / "b", score_table(values)), tmp_path / "out")
+    after = {path.name: path.stat().st_ino for path in figures.iterdir()}
+    assert set(after) == set(before)
+    assert after["learning_curves.pdf"] == before["learning_curves.pdf"]
+    assert after["forest.pdf"] != before["forest.pdf"]
+
+
 def test_one_model_one_case_is_a_report_too(tmp_path: Path) -> None:
     text = page("title", report_sections(report_input(tmp_path, score_table({BASELINE: [0.5]}))))
     assert "There is no second model to compare with" in text
