@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -26,6 +25,7 @@ from nnunet_transformers.comparison.nnunet.results import Model as TrainedModel
 from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
 from nnunet_transformers.comparison.nnunet.timing import read_training
 from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
+from nnunet_transformers.comparison.reporting.notes import one_line_each
 from nnunet_transformers.comparison.reporting.page import write_report
 from nnunet_transformers.comparison.running.place import predictions_folder
 from nnunet_transformers.comparison.running.step import Step
@@ -51,6 +51,20 @@ class _Scored:
     scores: pd.DataFrame
     remarks: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def to_report(self, baseline: str, commands_run: Sequence[str]) -> ReportInput:
+        """What a report is made of; `baseline` as it is called in the scores."""
+        return ReportInput(
+            scores=self.scores,
+            results=self.results,
+            names=self.names,
+            baseline=baseline,
+            data=self.data,
+            test_sets=self.test_sets,
+            commands=tuple(commands_run),
+            remarks=self.remarks,
+            notes=self.notes,
+        )
 
 
 def evaluate(experiment: Experiment, jobs: int = 1) -> list[Path]:
@@ -85,8 +99,8 @@ def report(experiment: Experiment, jobs: int = 1) -> list[Path]:
         title = f"{experiment.name}: {scored.results.dataset}"
         margins = experiment.equivalence_margin
         options = Options(margins=margins) if margins else Options()
-        output = _output(experiment, dataset)
-        written.append(_write(scored, experiment.baseline, output, commands=run, title=title, options=options))
+        given = replace(scored.to_report(experiment.baseline, run), title=title, options=options)
+        written.append(write_report(given, _output(experiment, dataset)))
     return written
 
 
@@ -152,23 +166,8 @@ def report_of_results(
     if ending := common_ending(results):
         remarks = (*remarks, f"All trainers end in {ending}, which is left out of their names.")
     scored = replace(scored, remarks=(*remarks, *scored.remarks))
-    return _write(scored, names[first.identifier], output, trainings=trainings, why_baseline=why, commands=commands_run)
-
-
-def _write(scored: _Scored, baseline: str, output: Path, *, commands: Sequence[str], **asked: Any) -> Path:
-    given = ReportInput(
-        scores=scored.scores,
-        results=scored.results,
-        names=scored.names,
-        baseline=baseline,
-        data=scored.data,
-        test_sets=scored.test_sets,
-        commands=tuple(commands),
-        remarks=scored.remarks,
-        notes=scored.notes,
-        **asked,
-    )
-    return write_report(given, output)
+    given = scored.to_report(names[first.identifier], commands_run)
+    return write_report(replace(given, trainings=trainings, why_baseline=why), output)
 
 
 def _score(
@@ -227,7 +226,7 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
         for ensemble in results.ensembles
     }
     shown = {model.identifier: of_models[model.identifier] for model in results.models} | ensembles
-    test_sets = []
+    test_sets, reasons = [], []
     for test in dataset.test_sets:
         folder = predictions_folder(experiment, folders, dataset.id, test.name)
         of_folder = {model.identifier: model.name for model in models}
@@ -237,6 +236,9 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
         }
         of_folder["selected"] = "selected by nnU-Net"
         predictions = {name: path for key, name in of_folder.items() if (path := folder / key).is_dir()}
+        reasons += [
+            (model.name, f"no predictions of {test.name}.") for model in models if model.name not in predictions
+        ]
         test_sets.append(TestSet(test.name, predictions, test.references))
     data, output = _data(folders, dataset.id), _output(experiment, dataset)
     scored = _score(results, shown, test_sets, data, experiment.lesion_labels, output, jobs)
@@ -249,7 +251,9 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
         if each.name not in shown.values()
     )
     names = {**of_models, **ensembles}
-    return replace(scored, names=names, scores=scores, remarks=(*experiment.remarks, *scored.remarks, *without))
+    notes = (*scored.notes, *one_line_each(reasons, models=len(models)))
+    remarks = (*experiment.remarks, *scored.remarks, *without)
+    return replace(scored, names=names, scores=scores, remarks=remarks, notes=notes)
 
 
 @dataclass(frozen=True)

@@ -90,11 +90,20 @@ def test_what_is_not_there_is_not_there(finished: Path, pattern: str, capsys: py
     assert found
     for path in found:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for command in ("evaluate", "report"):
-        code = main(["compare", command, str(finished), "--jobs", "1"])
-        error = capsys.readouterr().err
-        assert code == (2 if pattern.endswith("summary.json") and "ensembles" not in pattern else 0), error
-        assert "Traceback" not in error
+    code = main(["compare", "report", str(finished), "--jobs", "1"])
+    error = capsys.readouterr().err
+    assert code == (2 if pattern.endswith("validation/summary.json") else 0), error
+    assert "Traceback" not in error
+
+
+def test_what_is_there_is_evaluated(finished: Path) -> None:
+    (finished.parent / "references" / "t1.nii.gz").unlink()
+    (finished.parent / "nnUNet_results" / DATASET / UNET / "fold_0" / "validation" / f"{CASES[0]}.nii.gz").unlink()
+    assert main(["compare", "evaluate", str(finished), "--jobs", "1"]) == 0
+    scores = pd.read_csv(finished.parent / "out" / "metrics.csv")
+    counts = scores[scores["metric"] == "dice"].groupby(["set", "model"]).size()
+    assert counts["Kerpape"].tolist() == [1, 1]
+    assert counts["cross-validation"].to_dict()[UNET.split("__")[0]] == 9
 
 
 def test_one_missing_segmentation_leaves_the_rest_standing(folders: Path) -> None:

@@ -13,6 +13,7 @@ from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.blocks import Block, Paragraph, Picture, Section
 from nnunet_transformers.comparison.reporting.formatting import millilitres, number
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.notes import one_line_each
 from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS
 
 
@@ -32,7 +33,7 @@ class Example:
 
 @dataclass(frozen=True)
 class DrawnExample:
-    """An example as a JPEG file, empty where it could not be drawn, and a sentence about what is missing in it."""
+    """An example as a JPEG file, empty where it could not be drawn, and what is missing, as the end of a sentence."""
 
     example: Example
     jpeg: bytes
@@ -119,7 +120,9 @@ def examples_section(
                 f"Radiological view: the patient's right (R) is on the left.{of_all}"
             ),
         )
-    return Section("Examples", "examples", blocks), [each.problem for each in drawn if each.problem]
+    return Section("Examples", "examples", blocks), one_line_each(
+        ((each.example.case, each.problem) for each in drawn if each.problem), "Picture of "
+    )
 
 
 def _file_name(text: str) -> str:

@@ -17,6 +17,7 @@ from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Model
 from nnunet_transformers.comparison.reporting.evidence import Evidence
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
+from nnunet_transformers.comparison.reporting.notes import one_line_each
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
 
 
@@ -85,11 +86,8 @@ def missing_folds(given: Evidence) -> list[str]:
             notes.append(
                 f"{name}: fold {folds} has no validation, its cases are in no number of this model. To add it: {lines}"
             )
-    notes += [
-        f"{given.name_of(name)}: no fold but fold_all, if any, is validated; it is in no number."
-        for name in given.results.not_validated
-    ]
-    return notes
+    why = "no fold but fold_all, if any, is validated; it is in no number."
+    return [*notes, *one_line_each((given.name_of(name), why) for name in given.results.not_validated)]
 
 
 def models_without_scores(given: ReportInput) -> list[str]:
@@ -114,12 +112,17 @@ def different_cases(scores: pd.DataFrame) -> dict[tuple[str, str], list[str]]:
 
 def undefined_values(scores: pd.DataFrame) -> list[str]:
     """Values that are NaN: in no mean, test or figure."""
-    notes = []
+    reasons: dict[str, list[tuple[str, str]]] = {}
     undefined = scores[scores["value"].isna()]
     for (where, model), rows in undefined.groupby(["set", "model"], sort=True):
         parts = [f"{metric} of {listed(sorted(own['case']))}" for metric, own in rows.groupby("metric", sort=False)]
-        notes.append(f"{model} ({where}): undefined and in no mean, test or figure: {'; '.join(parts)}.")
-    return notes
+        why = f"undefined and in no mean, test or figure: {'; '.join(parts)}."
+        reasons.setdefault(str(where), []).append((str(model), why))
+    return [
+        f"{joined([model for model, other in of_set if other == why])} ({where}): {why}"
+        for where, of_set in reasons.items()
+        for why in dict.fromkeys(why for _, why in of_set)
+    ]
 
 
 def empty_references(scores: pd.DataFrame) -> list[str]:

@@ -31,15 +31,19 @@ class Style(NamedTuple):
     dash: tuple[float, ...]
 
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that is too pale on white.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito's colours, which colour-blind readers can tell apart, without the yellow that is too pale on white; then
+# those that lie farthest from them and from each other in CIELAB, for comparisons of many models.
+_COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+    "#0000BB", "#00BB00", "#330055", "#555500", "#BB33BB", "#550000", "#777777",
+)  # fmt: skip
 _MARKERS = ("o", "s", "^", "D", "v")
 _DASHES: tuple[tuple[float, ...], ...] = ((), (7, 3), (2, 2), (7, 2, 2, 2))
 
 
 def model_style(place: int) -> Style:
     """Style of the model at this place; the first 140 differ from each other."""
-    return Style(_COLOURS[place % 7], _MARKERS[place % 5], _DASHES[place % 4])
+    return Style(_COLOURS[place % len(_COLOURS)], _MARKERS[place % 5], _DASHES[place % 4])
 
 
 @dataclass(frozen=True)

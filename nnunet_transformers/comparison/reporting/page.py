@@ -9,12 +9,12 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from nnunet_transformers.common.files import write_whole
+from nnunet_transformers.common.files import replacing, write_whole
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting import checks, kept_tables, trainings
-from nnunet_transformers.comparison.reporting.answer import answer, leading_model
+from nnunet_transformers.comparison.reporting.answer import answer
 from nnunet_transformers.comparison.reporting.blocks import (
     Block,
     Bullets,
@@ -36,6 +36,7 @@ from nnunet_transformers.comparison.reporting.overlays import MOST_PREDICTIONS
 from nnunet_transformers.comparison.reporting.pictures import draw
 from nnunet_transformers.comparison.reporting.provenance import commands_to_reproduce
 from nnunet_transformers.comparison.reporting.score_sections import rank_section, score_section
+from nnunet_transformers.comparison.reporting.short_names import with_short_names
 from nnunet_transformers.comparison.reporting.stratum_sections import lesion_section, site_section
 from nnunet_transformers.comparison.reporting.views import SetView
 from nnunet_transformers.comparison.statistics import methods
@@ -79,9 +80,9 @@ def report_sections(given: ReportInput, kept: Path | None = None) -> list[Sectio
     Raises:
         ComparisonError: see `evidence.gather` and `numbers.compute`.
     """
-    evidence = gather(given)
+    evidence = gather(with_short_names(given))
     numbers = compute(evidence, kept)
-    views = [SetView(evidence, numbers, name, _shown(evidence, numbers, name)) for name in numbers.sets]
+    views = [SetView(evidence, numbers, name) for name in numbers.sets]
     examples = chosen_examples(evidence, numbers.of_metric(given.metric), views[0].shown[:MOST_PREDICTIONS])
     return sections(evidence, numbers, views, draw(evidence, examples))
 
@@ -104,7 +105,7 @@ def sections(
         Section(
             "Is any model better than the baseline?",
             "answer",
-            [*_remarks(evidence, numbers), *answer(evidence, numbers), *_caveat(numbers)],
+            [*_remarks(evidence, numbers), *answer(views), *_caveat(numbers)],
         ),
         trainings.what_was_compared(evidence, numbers.scores),
         *of_sets,
@@ -134,18 +135,6 @@ def page(title: str, sections: Sequence[Section]) -> str:
 
 def _models(given: ReportInput) -> str:
     return f"{len(given.models)} models" if len(given.models) > 1 else given.models[0]
-
-
-def _shown(given: ReportInput, numbers: Numbers, name: str) -> list[str]:
-    """The baseline, the model the answer is about, and the best two others by their mean."""
-    table = numbers.summaries
-    rows = table[(table["set"] == name) & (table["metric"] == given.metric)]
-    ordered = rows.assign(gain=rows["mean"] * METRICS[given.metric].sign).sort_values(
-        ["gain", "model"], ascending=[False, True]
-    )["model"]
-    first = [given.baseline, leading_model(given, numbers, name)]
-    there = set(rows["model"])
-    return [model for model in dict.fromkeys([*first, *ordered]) if model in there][:4]
 
 
 def _remarks(given: Evidence, numbers: Numbers) -> list[Paragraph]:
@@ -236,10 +225,19 @@ def _write_files(block: Block, folder: Path) -> None:
         write_whole(folder / "tables" / f"{block.name}.csv", csv_text(block))
         write_whole(folder / "tables" / f"{block.name}.tex", latex_table(block))
     elif isinstance(block, Chart):
-        write_whole(folder / "figures" / f"{block.name}.svg", svg(block.drawing))
-        save_pdf(block.drawing, folder / "figures" / f"{block.name}.pdf")
+        _write_chart(block, folder / "figures")
     elif isinstance(block, Picture):
         write_whole(folder / "figures" / f"{block.name}.jpg", block.jpeg)
+
+
+def _write_chart(chart: Chart, folder: Path) -> None:
+    """As SVG and as PDF; what is there of the same shapes stays, as a PDF takes longer than all the rest of a page."""
+    text, vector, paper = svg(chart.drawing), folder / f"{chart.name}.svg", folder / f"{chart.name}.pdf"
+    if paper.is_file() and vector.is_file() and vector.read_text(encoding="utf-8") == text:
+        return
+    with replacing(paper) as partial:
+        save_pdf(chart.drawing, partial)
+    write_whole(vector, text)
 
 
 def _data_uri(jpeg: bytes) -> str:

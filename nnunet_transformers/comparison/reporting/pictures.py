@@ -82,9 +82,9 @@ def _drawn(given: ReportInput, example: Example, files: _Files) -> DrawnExample:
     reference = masks.pop(0) if files.reference else None
     jpeg = overlay(Overlay(read[0][0], reference, dict(zip(there, masks, strict=True)), read[0][1]))
     lacking = [model for model in models if model not in there]
-    problem = f"Picture of {case}: no segmentation of {joined(lacking)} found." if lacking else ""
+    problem = f"no segmentation of {joined(lacking)} found." if lacking else ""
     return DrawnExample(example, jpeg, problem)
 
 
 def _not_drawn(example: Example, why: str) -> DrawnExample:
-    return DrawnExample(example, b"", f"Picture of {example.case}: {why}")
+    return DrawnExample(example, b"", why)

@@ -13,14 +13,23 @@ from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, p_value
 from nnunet_transformers.comparison.reporting.full_tables import all_metrics, differences, every_case
-from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of, heading, records
+from nnunet_transformers.comparison.reporting.views import (
+    MARKS,
+    SetView,
+    axis_title,
+    drawn_of,
+    footnote,
+    for_file,
+    heading,
+    records,
+    verdict_text,
+)
 from nnunet_transformers.comparison.statistics.ranks import Ranking
 from nnunet_transformers.comparison.statistics.verdict import Verdict
 
 # What the main table shows of all metrics; the others are in the table of all metrics.
 _MAIN_METRICS = ("nsd_1mm", "hd95_mm", "absolute_volume_difference_ml", "lesion_f1_atlas", "lesion_f1_isles")
 _MOST_PANELS = 7
-_MARKS = {Verdict.BETTER: " ▲", Verdict.WORSE: " ▼", Verdict.EQUIVALENT: " ≈", Verdict.DIFFERENT: " ≠"}
 
 
 def score_section(view: SetView) -> Section:
@@ -87,19 +96,27 @@ def _rank_tests(view: SetView, ranking: Ranking) -> Table:
     ]
     caption = "Tests of the ranks. Pairs of models: signed-rank tests, corrected by Holm over all pairs."
     name = f"rank_tests{view.suffix}"
-    data = pd.DataFrame(tests, columns=["test", "statistic", "p"])
-    return Table(caption, list(data), rows, name=name, folded=True, data=data)
+    models = [("", "")] * 3 + list(combinations(ranking.average_ranks, 2))
+    data = pd.DataFrame(
+        [
+            ("signed ranks" if model else test, model, other, value, p)
+            for (test, value, p), (model, other) in zip(tests, models, strict=True)
+        ],
+        columns=["test", "model", "other_model", "statistic", "p"],
+    )
+    return Table(caption, ["test", "statistic", "p"], rows, name=name, folded=True, data=data)
 
 
 def main_table(view: SetView) -> Table:
-    """Mean, interval and mark of each model by the main metrics."""
+    """Mean, interval and mark of each model by the main metrics, best first."""
     summaries = view.of(view.numbers.summaries)
     there = list(dict.fromkeys(summaries["metric"]))
     metrics = [METRICS[name] for name in dict.fromkeys([view.given.metric, *_MAIN_METRICS]) if name in there]
     verdicts = view.of(view.numbers.comparisons).set_index(["metric", "model"])["verdict"].to_dict()
     by_model = summaries.set_index(["model", "metric"]).to_dict("index")
+    ranks = view.ranks
     rows = []
-    for model in view.models:
+    for model in ranks:
         n = by_model[model, view.given.metric]["n"]
         cells: list[Cell] = []
         for metric in metrics:
@@ -107,12 +124,13 @@ def main_table(view: SetView) -> Table:
             if entry is None:
                 cells.append("not scored")
                 continue
-            mark = _MARKS.get(verdicts.get((metric.name, model), Verdict.UNDECIDED), "")
+            mark = MARKS.get(verdicts.get((metric.name, model), Verdict.UNDECIDED), "")
             other_n = f" (n = {entry['n']})" if entry["n"] != n else ""
             bounds = interval(entry["mean_low"], entry["mean_high"], metric.unit)
             cells.append(Estimate(f"{number(entry['mean'], metric.unit)}{mark}", bounds, other_n))
         name = f"{model} (baseline)" if model == view.given.baseline else model
-        rows.append([f"{name} †" if view.lacks(model) else name, str(n), *cells])
+        rank = ranks[model]
+        rows.append([f"{name} †" if view.lacks(model) else name, "–" if rank is None else str(rank), str(n), *cells])
     level = f"{100 * view.given.options.confidence:g} %"
     margins = {metric: margin for metric, margin in view.given.options.margins.items() if metric in there}
     equivalence = ", ".join(
@@ -120,12 +138,19 @@ def main_table(view: SetView) -> Table:
         for metric, margin in margins.items()
     )
     caption = (
-        f"Mean [{level} interval] over n cases. Against the baseline, after Holm's correction over the models: ▲ "
-        f"better, ▼ worse, ≈ equivalent ({equivalence or 'no margin stated'}), no mark: undecided. ↑ higher is better, "
-        "↓ lower. † not scored on all cases: its mean is not comparable with the others, its mark is, on the cases "
-        f"both have. Unrounded: tables/summaries{view.suffix}.csv, tables/comparisons{view.suffix}.csv."
+        f"Mean [{level} interval] over n cases, best {view.metric.label} first. Against the baseline, Holm-corrected: "
+        f"▲ better, ▼ worse, ≈ equivalent ({equivalence or 'no margin stated'}), no mark: undecided. † lacks cases: "
+        "its mean is not comparable."
     )
-    return Table(caption, ["", "n", *(heading(metric) for metric in metrics)], rows, name=f"main{view.suffix}")
+    columns = ["metric", "model", "n", "mean", "mean_low", "mean_high"]
+    data = summaries.loc[summaries["metric"].isin([metric.name for metric in metrics]), columns]
+    data = data.assign(
+        rank=[ranks.get(model) for model in data["model"]],
+        is_baseline=data["model"] == view.given.baseline,
+        verdict=[verdicts.get((row.metric, row.model), "") for row in records(data)],
+    ).astype({"rank": "Int64"})
+    head = ["", "rank", "n", *(heading(metric) for metric in metrics)]
+    return Table(caption, head, rows, name=f"main{view.suffix}", data=for_file(data))
 
 
 def _forest(view: SetView, rows: pd.DataFrame) -> Chart:
@@ -140,7 +165,7 @@ def _forest(view: SetView, rows: pd.DataFrame) -> Chart:
             charts.Interval(row.mean_difference, row.mean_low, row.mean_high),
             f"{number(row.mean_difference, metric.unit, signed=True)} "
             f"({interval(row.mean_low, row.mean_high, metric.unit, signed=True)}), n = {row.n}, "
-            f"{row.verdict.text(row.margin)}",
+            f"{verdict_text(row, mark=True)}",
         )
         for row in records(ordered)
     ]
@@ -151,9 +176,8 @@ def _forest(view: SetView, rows: pd.DataFrame) -> Chart:
     quantity = f"mean difference in {axis_title(metric)}, model minus baseline ({view.given.baseline})"
     band = f" Grey band: the margin of equivalence, ±{margin:g}." if margin else ""
     caption = (
-        f"Difference of each model to the baseline on the same cases, with {100 * view.given.options.confidence:g} % "
-        f"intervals that resample subjects. An interval that does not reach zero speaks for a difference; the "
-        f"verdict is by the Holm-corrected tests.{band}"
+        f"Difference to the baseline on the same cases, with {100 * view.given.options.confidence:g} % intervals over "
+        f"subjects; verdicts by Holm-corrected tests.{band}{footnote(rows)}"
     )
     drawing = charts.forest(drawn, quantity=quantity, margin=margin, favours=favours)
     return Chart(f"forest{view.suffix}", drawing, caption)

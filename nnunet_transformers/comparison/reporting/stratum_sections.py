@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +14,26 @@ from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value
 from nnunet_transformers.comparison.reporting.lesion_free import predictions_without_a_lesion
-from nnunet_transformers.comparison.reporting.views import SetView, axis_title, drawn_of
+from nnunet_transformers.comparison.reporting.views import (
+    MARKS,
+    SetView,
+    axis_title,
+    drawn_of,
+    footnote,
+    for_file,
+    verdict_text,
+)
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
 from nnunet_transformers.comparison.statistics.strata import FOLD, LESION_SIZE, NO_LESION, SITE, lesion_size_cuts
 
 _MOST_WITH_POINTS = 3
+_MOST_ROWS = 60  # of a table that has a row per group and model
 _CASES_PER_BIN = 10
 _FEWEST_BINS, _MOST_BINS = 3, 12
+
+
+_Entries = dict[tuple[str, str], dict[str, Any]]
+_Content = tuple[list[str], list[list[Cell]], str]
 
 
 def lesion_section(view: SetView) -> Section:
@@ -50,7 +65,7 @@ def lesion_section(view: SetView) -> Section:
             f"{_CASES_PER_BIN} or more cases of neighbouring volume. Dotted: limits of the quarters."
         )
         blocks.append(Chart(f"by_volume{view.suffix}", drawing, caption))
-    if free := predictions_without_a_lesion(view.given, view.numbers, view.name):
+    if free := predictions_without_a_lesion(view):
         blocks.append(Paragraph(free))
     blocks += _strata_blocks(view, LESION_SIZE, "by_lesion_size")
     return Section(f"By lesion size: {view.name}", f"lesions{view.suffix}", blocks)
@@ -106,9 +121,27 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
         drawing = charts.strata(labels, relative, quantity=quantity, zero=True)
         caption = f"Differences to the baseline by {kind}, with intervals.{drawn_of(view)}"
         blocks.append(Chart(f"difference_{name}{view.suffix}", drawing, caption))
-    rows = []
+    table = _matrix if len(groups) * len(view.models) > _MOST_ROWS else _rows
+    head, rows, caption = table(view, kind, groups, means, gains)
+    data = summaries.merge(
+        differences.drop(columns=["low_ml", "high_ml", "few"]),
+        on=["set", "metric", "by", "stratum", "model"],
+        how="left",
+        suffixes=("", "_difference"),
+    )
+    data = for_file(data)
+    folded = kind != LESION_SIZE or len(rows) > 8
+    caption += footnote(differences) if table is _rows else ""
+    blocks.append(Table(caption, head, rows, name=f"{name}{view.suffix}", numeric=False, folded=folded, data=data))
+    return blocks
+
+
+def _rows(view: SetView, kind: str, groups: Sequence[str], means: _Entries, gains: _Entries) -> _Content:
+    """A row per group and model."""
+    metric = view.metric
+    rows: list[list[Cell]] = []
     for group in groups:
-        for model in [model for model in view.given.models if (group, model) in means]:
+        for model in [model for model in view.ranks if (group, model) in means]:
             entry, gain = means[group, model], gains.get((group, model))
             rows.append(
                 [
@@ -121,23 +154,39 @@ def _strata_blocks(view: SetView, kind: str, name: str) -> list[Block]:
                     number(entry["median"], metric.unit),
                     _difference(gain, metric),
                     p_value(gain["p_holm"]) if gain else "",
-                    gain["verdict"].text(gain["margin"]) if gain else "",
+                    verdict_text(SimpleNamespace(**gain), mark=True) if gain else "",
                 ]
             )
     head = [kind, "model", "n", f"mean {metric.label}", "median", "difference to the baseline", "p (Holm)", "verdict"]
     caption = (
         f"{metric.label} by {kind}. ‡ fewer than {FEW_SUBJECTS} subjects: the interval is not to be relied on. Holm's "
-        "correction is over all models and groups of this table."
+        f"correction is over all models and groups of this table."
     )
-    data = summaries.merge(
-        differences.drop(columns=["low_ml", "high_ml"]),
-        on=["set", "metric", "by", "stratum", "model"],
-        how="left",
-        suffixes=("", "_difference"),
+    return head, rows, caption
+
+
+def _matrix(view: SetView, kind: str, groups: Sequence[str], means: _Entries, gains: _Entries) -> _Content:
+    """A row per group and a column per model, best first."""
+    models = list(view.ranks)
+    rows: list[list[Cell]] = []
+    for group in groups:
+        entries = [means.get((group, model)) for model in models]
+        known = [entry for entry in entries if entry]
+        cells: list[Cell] = [
+            number(entry["mean"], view.metric.unit) + _mark(gains.get((group, model))) if entry else ""
+            for model, entry in zip(models, entries, strict=True)
+        ]
+        few = any(entry["few"] for entry in known)
+        rows.append([f"{group}{' ‡' if few else ''}", str(max(entry["n"] for entry in known)), *cells])
+    caption = (
+        f"Mean {view.metric.label} by {kind}; marks as in the main table. ‡ fewer than {FEW_SUBJECTS} subjects. With "
+        f"intervals: tables/by_{kind.replace(' ', '_')}{view.suffix}.csv."
     )
-    folded = kind != LESION_SIZE or len(rows) > 8
-    blocks.append(Table(caption, head, rows, name=f"{name}{view.suffix}", numeric=False, folded=folded, data=data))
-    return blocks
+    return [kind, "n", *models], rows, caption
+
+
+def _mark(gain: dict[str, Any] | None) -> str:
+    return MARKS.get(gain["verdict"], "") if gain else ""
 
 
 def _difference(gain: dict | None, metric: Metric) -> Cell:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from nnunet_transformers.common.words import counted, duration, joined, listed
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Model
+from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Chart, Paragraph, Section, Table
 from nnunet_transformers.comparison.reporting.checks import count_subjects
@@ -17,6 +19,7 @@ from nnunet_transformers.comparison.reporting.evidence import Evidence
 from nnunet_transformers.comparison.reporting.formatting import millilitres
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.learning_curves import mean_curve
+from nnunet_transformers.comparison.reporting.notes import one_line_each
 
 
 def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
@@ -30,10 +33,11 @@ def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
             )
         )
     head = ["", "trainer", "network", "parameters", "plans, configuration", "patch, spacing", "training", "folds"]
-    rows = []
+    rows, data = [], []
     for name, model in _models(given):
         training, plan = given.trainings[model.identifier], given.configurations[model.identifier]
         folds = sorted({int(fold) for fold in model.scores["fold"].dropna()})
+        data.append(_model_row(name, model, training, plan, folds))
         rows.append(
             [
                 f"{name} (baseline)" if name == given.baseline else name,
@@ -47,8 +51,8 @@ def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
             ]
         )
     caption = (
-        "The models. Where plans and configuration agree, so do preprocessing and, for nnU-Net's trainers and ours, "
-        "augmentation; network, optimiser and schedule are each trainer's own."
+        "The models. Equal plans and configuration are equal preprocessing; network, optimiser and schedule are each "
+        "trainer's own."
     )
     if given.why_baseline:
         paragraphs.append(
@@ -56,7 +60,7 @@ def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
         )
     blocks: list[Block] = [
         *paragraphs,
-        Table(caption, head, rows, name="models", numeric=False),
+        Table(caption, head, rows, name="models", numeric=False, data=pd.DataFrame(data)),
     ]
     if given.results.ensembles:
         members = [
@@ -82,25 +86,23 @@ def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
 
 def learning_curves(given: Evidence) -> tuple[Section, list[str]]:
     """Losses and pseudo Dice over epochs, and sentences about what is not in them."""
-    notes: list[str] = []
+    reasons: list[tuple[str, str]] = []
     losses: list[charts.Curve] = []
     dice: list[charts.Curve] = []
     for name, model in _models(given):
         logs = given.trainings[model.identifier].logs
         folds = {fold: log for fold, log in logs.items() if log.validation_loss}
         if not folds:
-            notes.append(f"Learning curve of {name}: it has no training log.")
+            reasons.append((name, "there is no training log."))
             continue
         without = [fold for fold in logs if fold not in folds]
         if without:
-            notes.append(f"Learning curve of {name}: fold {listed(list(map(str, without)))} has no training log.")
+            reasons.append((name, f"fold {listed(list(map(str, without)))} has no training log."))
         lengths = {fold: len(log.validation_loss) for fold, log in folds.items()}
         if len(set(lengths.values())) > 1:
             texts = ", ".join(f"fold {fold}: {length}" for fold, length in lengths.items())
-            notes.append(
-                f"Learning curve of {name}: folds have logs of different length ({texts} epochs); it is drawn over the "
-                "epochs that all have."
-            )
+            why = f"folds have logs of different length ({texts} epochs); it is drawn over the epochs that all have."
+            reasons.append((name, why))
         style = model_style(given.styles.get(name, len(given.styles)))
         for curve, kind, faint in (
             (mean_curve([fold.train_loss for fold in folds.values()]), losses, True),
@@ -109,30 +111,30 @@ def learning_curves(given: Evidence) -> tuple[Section, list[str]]:
         ):
             if curve:
                 kind.append(charts.Curve(name, style, curve, faint))
+    notes = one_line_each(reasons, "Learning curve of ", len(given.trainings))
     if not losses:
         return Section("Learning curves", "curves", [Paragraph("There is no training log to draw.")]), notes
     panels: list[tuple[str, Sequence[charts.Curve]]] = [("loss", losses)]
     if dice:
         panels.append(("pseudo Dice", dice))
     caption = (
-        "Mean over the folds of each model. Left: loss on training data (thin) and on validation patches (thick), "
-        "comparable between models with the same configuration only. Right: nnU-Net's pseudo Dice on validation "
-        "patches, not the Dice of whole cases."
+        "Mean over folds. Left: loss on training data (thin) and validation patches (thick), comparable within one "
+        "configuration only. Right: nnU-Net's pseudo Dice on validation patches."
     )
     return Section("Learning curves", "curves", [Chart("learning_curves", charts.curves(panels), caption)]), notes
 
 
 def runtime(given: Evidence) -> tuple[Section, list[str]]:
     """Time per epoch, of all folds and of the validation; memory."""
-    notes, rows, data = [], [], []
+    without_log, without_memory, rows, data = [], [], [], []
     for name, model in _models(given):
         training = given.trainings[model.identifier]
         if not training.folds:
-            notes.append(f"Times of {name}: it has no training log.")
+            without_log.append((name, "there is no training log."))
         total = training.training_seconds if training.folds else None
         memory = training.memory
         if not memory:
-            notes.append(f"Memory of {name}: nnU-Net does not record it; `compare run` does, for what it trains.")
+            without_memory.append((name, "nnU-Net does not record it; `compare run` does, for what it trains."))
         rows.append(
             [
                 name,
@@ -167,11 +169,38 @@ def runtime(given: Evidence) -> tuple[Section, list[str]]:
         "machine",
     ]
     table = Table(
-        "Runtime from nnU-Net's logs. Trainings that shared a machine took longer than they would alone. Memory is the "
-        "highest peak of the folds: of tensors on the GPU or, trained without one, of the whole process.",
+        "Runtime by nnU-Net's logs; a shared machine is slower. Memory: the highest peak of the folds, of tensors on "
+        "the GPU or, without one, of the process.",
         head, rows, name="runtime", data=pd.DataFrame(data),
     )  # fmt: skip
+    models = len(given.trainings)
+    notes = one_line_each(without_log, "Times of ", models) + one_line_each(without_memory, "Memory of ", models)
     return Section("Runtime", "runtime", [table]), notes
+
+
+def _model_row(
+    name: str, model: Model, training: Training, plan: Mapping[str, Any], folds: Sequence[int]
+) -> dict[str, object]:
+    """A model for the file: sizes per axis of the plans."""
+    sizes = {
+        f"{what}_{axis}": value
+        for what, key in (("patch_voxels", "patch_size"), ("spacing_mm", "spacing"))
+        for axis, value in enumerate(plan.get(key) or ())
+    }
+    return {
+        "model": name,
+        "trainer": model.trainer,
+        "plans": model.plans,
+        "configuration": model.configuration,
+        "network": training.network,
+        "parameters": training.parameters,
+        **sizes,
+        "epochs": training.epochs,
+        "iterations": training.iterations,
+        "batch_size": training.batch_size or plan.get("batch_size"),
+        "folds": len(folds),
+        "missing_folds": len(model.missing_folds),
+    }
 
 
 def _models(given: ReportInput) -> list[tuple[str, Model]]:

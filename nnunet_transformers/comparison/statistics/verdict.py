@@ -77,3 +77,28 @@ def verdict(
         )
     shown = "" if math.isnan(margin) else f", nor equivalence within {margin:g}"
     return Verdict.UNDECIDED, f"no difference is shown{shown}"
+
+
+def beside_interval(word: Verdict, low: float, high: float, margin: float) -> str:
+    """Why a verdict is not what the interval printed beside it suggests, as a clause; nothing where it is.
+
+    The verdict is by corrected tests, of ranks or of equivalence; the interval is of the mean difference of this one
+    comparison.
+
+    Args:
+        low, high: of the mean difference.
+        margin: of equivalence; not a number if none is stated.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    reaches_zero = low <= 0 <= high
+    within = -margin < low and high < margin
+    if word in (Verdict.BETTER, Verdict.WORSE, Verdict.DIFFERENT) and reaches_zero:
+        return "by ranks; the interval of the mean reaches zero"
+    if word is Verdict.EQUIVALENT and not within:
+        return "by one-sided tests; the two-sided interval reaches beyond the margin"
+    if word is Verdict.UNDECIDED and not reaches_zero:
+        return "by the corrected test of ranks; the interval of the mean, uncorrected, does not reach zero"
+    if word is Verdict.UNDECIDED and within:
+        return "the interval lies within the margin, the corrected tests of equivalence do not show it"
+    return ""

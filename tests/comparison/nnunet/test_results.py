@@ -92,6 +92,12 @@ def test_training_on_all_cases_is_not_scored(empty: Path) -> None:
     assert "fold_all" in read.notes[0]
 
 
+def test_a_copy_of_a_fold_is_not_a_fold(empty: Path) -> None:
+    model = write_model(empty, UNET, {0: {"a": 0.9}})
+    write_summary(model / "fold_0_before" / "validation" / "summary.json", {"a": 0.1})
+    assert list(read_results(empty).first.scores["dice"]) == [0.9]
+
+
 def test_the_stock_unet_comes_first(results: Path) -> None:
     write_model(results, "nnUNetTrainerA_5epochs__nnUNetPlans__3d_fullres", SWIN_FOLDS)
     assert read_results(results).first.identifier == UNET

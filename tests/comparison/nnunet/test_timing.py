@@ -33,6 +33,19 @@ def test_sums_and_medians_are_over_all_folds(empty: Path) -> None:
     assert training.machines == ("node1, cpu, torch 2.8",)
 
 
+@pytest.mark.parametrize("debug", [None, "", '{"num_epochs": "1000'], ids=["missing", "empty", "cut off"])
+def test_without_debug_json_the_length_is_that_of_the_name_and_else_of_the_log(empty: Path, debug: str | None) -> None:
+    for name in (UNET, "nnUNetTrainer__nnUNetPlans__3d_fullres"):
+        model = write_model(empty, name, FOLDS)
+        (model / "fold_0" / "training_log_2026_1_1_9_00_00.txt").write_text(FIRST)
+        if debug is not None:
+            (model / "fold_0" / "debug.json").write_text(debug)
+    by_name, by_log = (read_training(model) for model in read_results(empty).models)
+    assert (by_log.epochs, by_name.epochs) == (2, 5)
+    assert by_log.is_short
+    assert by_name.length == "5 epochs"
+
+
 @pytest.mark.skipif(not hasattr(torch.serialization, "safe_globals"), reason="needs torch 2.5")
 def test_parameters_stored_under_two_names_count_once(tmp_path: Path) -> None:
     weight = torch.zeros(3, 4)

@@ -16,12 +16,15 @@ from nnunet_transformers.comparison.reporting.numbers import compute
 from nnunet_transformers.comparison.reporting.score_sections import main_table
 from nnunet_transformers.comparison.reporting.stratum_sections import running_median
 from nnunet_transformers.comparison.reporting.views import SetView
+from nnunet_transformers.comparison.statistics.options import Options
+from nnunet_transformers.comparison.statistics.verdict import Verdict, beside_interval
 
 
 def text_of(folder: Path, scores: pd.DataFrame, **changes: object) -> str:
     given = report_input(folder, scores, **changes)
     lines = []
-    for block in answer(given, compute(given)):
+    numbers = compute(given)
+    for block in answer([SetView(given, numbers, name) for name in numbers.sets]):
         lines += (
             [block.text] if isinstance(block, Paragraph) else list(block.items) if isinstance(block, Bullets) else []
         )
@@ -149,22 +152,61 @@ def test_the_main_table_has_means_marks_and_its_n(tmp_path: Path) -> None:
     values[SWIN][3] = np.nan
     scores = pd.concat([score_table(values), score_table(values, metric="nsd_1mm").query("case != 'case07'")])
     given = report_input(tmp_path, scores)
-    table = main_table(SetView(given, compute(given), "cross-validation", [BASELINE, SWIN, UNETR]))
-    assert list(table.head) == ["", "n", "Dice ↑", "NSD at 1 mm ↑"]
-    baseline, swin, unetr = ([str(cell) for cell in row] for row in table.rows)
-    assert baseline[:2] == [f"{BASELINE} (baseline)", str(CASES)]
-    assert baseline[2].startswith(f"{np.mean(values[BASELINE]):.3f} [")
-    assert swin[1] == str(CASES - 1)
-    assert swin[2].startswith(f"{np.nanmean(values[SWIN]):.3f} ▲ [")
-    assert unetr[2].startswith(f"{np.mean(values[UNETR]):.3f} ▼ [")
-    assert unetr[3].endswith(f"(n = {CASES - 1})")
+    table = main_table(SetView(given, compute(given), "cross-validation"))
+    assert list(table.head) == ["", "rank", "n", "Dice ↑", "NSD at 1 mm ↑"]
+    baseline, unetr, swin = ([str(cell) for cell in row] for row in table.rows)
+    assert baseline[:3] == [f"{BASELINE} (baseline)", "1", str(CASES)]
+    assert baseline[3].startswith(f"{np.mean(values[BASELINE]):.3f} [")
+    assert swin[:3] == [f"{SWIN} †", "–", str(CASES - 1)]  # undefined on a case, so its mean is not comparable
+    assert swin[3].startswith(f"{np.nanmean(values[SWIN]):.3f} ▲ [")
+    assert unetr[3].startswith(f"{np.mean(values[UNETR]):.3f} ▼ [")
+    assert unetr[4].endswith(f"(n = {CASES - 1})")
 
 
 def test_a_model_that_lacks_cases_is_marked_in_the_main_table(tmp_path: Path) -> None:
     scores = score_table(dice_values())
     given = report_input(tmp_path, scores[~((scores["model"] == SWIN) & (scores["fold"] == 1))])
-    table = main_table(SetView(given, compute(given), "cross-validation", [BASELINE, SWIN, UNETR]))
-    assert [row[0] for row in table.rows] == [f"{BASELINE} (baseline)", f"{SWIN} †", UNETR]
+    table = main_table(SetView(given, compute(given), "cross-validation"))
+    assert [row[0] for row in table.rows] == [f"{BASELINE} (baseline)", UNETR, f"{SWIN} †"]
+
+
+def test_the_main_table_is_sorted_by_score_with_ranks(tmp_path: Path) -> None:
+    given = report_input(tmp_path, score_table(dice_values()))
+    table = main_table(SetView(given, compute(given), "cross-validation"))
+    assert [row[:2] for row in table.rows] == [[SWIN, "1"], [f"{BASELINE} (baseline)", "2"], [UNETR, "3"]]
+
+
+def test_a_verdict_that_its_interval_does_not_suggest_says_why(tmp_path: Path) -> None:
+    base = np.linspace(0.3, 0.7, CASES)
+    gain = np.full(CASES, 0.01)
+    gain[:4] = -0.16  # the ranks say better, the mean may be worse
+    values = {BASELINE: base, SWIN: base + gain + np.linspace(0, 0.001, CASES)}
+    text = text_of(tmp_path / "one", score_table(values), options=Options(resamples=500, margins={}))
+    given = report_input(tmp_path / "two", score_table(values), options=Options(resamples=500, margins={}))
+    row = compute(given).comparisons.iloc[0]
+    assert row["p_holm"] < 0.05
+    assert row["mean_low"] < 0 < row["mean_high"]
+    why = "the signed-rank test shows a difference, but the mean does not point the same way"
+    assert (why if row["mean_difference"] < 0 else "by ranks; the interval of the mean reaches zero") in text
+
+
+@pytest.mark.parametrize(
+    ("word", "low", "high", "said"),
+    [
+        (Verdict.BETTER, 0.01, 0.03, ""),
+        (Verdict.BETTER, -0.01, 0.03, "the interval of the mean reaches zero"),
+        (Verdict.UNDECIDED, 0.001, 0.05, "does not reach zero"),
+        (Verdict.UNDECIDED, -0.01, 0.05, ""),
+        (Verdict.UNDECIDED, -0.01, 0.01, "lies within the margin"),
+        (Verdict.EQUIVALENT, -0.01, 0.01, ""),
+        (Verdict.EQUIVALENT, -0.01, 0.021, "reaches beyond the margin"),
+        (Verdict.UNDECIDED, float("nan"), float("nan"), ""),
+    ],
+)
+def test_why_a_verdict_and_its_interval_differ(word: Verdict, low: float, high: float, said: str) -> None:
+    why = beside_interval(word, low, high, 0.02)
+    assert said in why
+    assert bool(said) == bool(why)
 
 
 def test_test_sets_get_a_sentence_of_their_own(tmp_path: Path) -> None:

@@ -162,6 +162,24 @@ def test_tables_have_unrounded_numbers_that_agree_with_the_scores(folder: Path) 
     assert first["mean"] == pytest.approx(np.mean(values[UNETR][: CASES // 4]), abs=1e-12)
 
 
+def test_tables_hold_numbers_with_their_units_and_bounds_in_columns_of_their_own(folder: Path) -> None:
+    texts = {"model", "set", "metric", "unit", "by", "stratum", "baseline", "verdict", "case", "subject", "site"}
+    for path in (folder / "tables").glob("*.csv"):
+        if path.stem in ("provenance", "definitions"):
+            continue
+        table = pd.read_csv(path)
+        words = {name for name in table if not pd.api.types.is_numeric_dtype(table[name].dropna())}
+        plain = {"trainer", "plans", "configuration", "network", "machines", "peak_memory_of", "test", "other_model"}
+        assert words <= texts | plain, path
+    main = pd.read_csv(folder / "tables" / "main.csv")
+    assert list(main) == [
+        "metric", "unit", "model", "n", "mean", "mean_low", "mean_high", "rank", "is_baseline", "verdict",
+    ]  # fmt: skip
+    assert main[main["metric"] == "dice"].set_index("model")["rank"].to_dict() == {SWIN: 1, BASELINE: 2, UNETR: 3}
+    models = pd.read_csv(folder / "tables" / "models.csv").iloc[0]
+    assert [models[f"patch_voxels_{axis}"] for axis in range(3)] == [32, 32, 32]
+
+
 def test_every_figure_is_there_as_svg_and_pdf_and_linked_from_the_markdown(folder: Path) -> None:
     names = {path.stem for path in (folder / "figures").glob("*.svg")}
     assert names == {path.stem for path in (folder / "figures").glob("*.pdf")}
@@ -175,6 +193,19 @@ def test_every_figure_is_there_as_svg_and_pdf_and_linked_from_the_markdown(folde
 def test_a_second_report_of_the_same_results_is_the_same_to_the_byte(tmp_path: Path) -> None:
     given = report_input(tmp_path, score_table({m: v[:10] for m, v in dice_values().items()}))
     assert page("title", report_sections(given)) == page("title", report_sections(given))
+
+
+def test_a_figure_is_drawn_again_only_if_it_has_changed(tmp_path: Path) -> None:
+    values = {model: own[:10] for model, own in dice_values().items()}
+    figures = write_report(report_input(tmp_path / "a", score_table(values)), tmp_path / "out").parent / "figures"
+    before = {path.name: path.stat().st_ino for path in figures.iterdir()}
+    (figures / "scatter.pdf").unlink()
+    values[SWIN][0] += 0.2
+    write_report(report_input(tmp_path / "b", score_table(values)), tmp_path / "out")
+    after = {path.name: path.stat().st_ino for path in figures.iterdir()}
+    assert set(after) == set(before)
+    assert after["learning_curves.pdf"] == before["learning_curves.pdf"]
+    assert after["forest.pdf"] != before["forest.pdf"]
 
 
 def test_one_model_one_case_is_a_report_too(tmp_path: Path) -> None:

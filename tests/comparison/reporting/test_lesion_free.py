@@ -34,7 +34,7 @@ def test_pictures_are_of_lesions(tmp_path: Path) -> None:
 
 def test_cases_without_a_lesion_have_a_line_of_their_own_and_no_row_in_the_charts(tmp_path: Path) -> None:
     given = with_empty_references(tmp_path)
-    section = lesion_section(SetView(given, compute(given), "cross-validation", [BASELINE, SWIN]))
+    section = lesion_section(SetView(given, compute(given), "cross-validation"))
     lines = [block.text for block in section.blocks if isinstance(block, Paragraph)]
     assert lines == [
         "2 references of cross-validation hold no lesion; a lesion is predicted there by "
