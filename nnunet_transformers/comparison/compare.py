@@ -24,7 +24,7 @@ from nnunet_transformers.comparison.nnunet.results import Ensemble, Results, rea
 from nnunet_transformers.comparison.nnunet.results import Model as TrainedModel
 from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
 from nnunet_transformers.comparison.nnunet.timing import read_training
-from nnunet_transformers.comparison.reporting.inputs import ReportInput, TestSet
+from nnunet_transformers.comparison.reporting.inputs import PredictedSet, ReportInput
 from nnunet_transformers.comparison.reporting.notes import one_line_each
 from nnunet_transformers.comparison.reporting.page import write_report
 from nnunet_transformers.comparison.running.place import predictions_folder
@@ -47,7 +47,7 @@ class _Scored:
     results: Results
     names: Mapping[str, str]
     data: DataFolders
-    test_sets: tuple[TestSet, ...]
+    test_sets: tuple[PredictedSet, ...]
     scores: pd.DataFrame
     remarks: tuple[str, ...]
     notes: tuple[str, ...]
@@ -128,7 +128,7 @@ def report_of_results(
     folders: Folders | None = None,
     trainers: Sequence[str] = (),
     baseline: str = "",
-    test_sets: Sequence[TestSet] = (),
+    test_sets: Sequence[PredictedSet] = (),
     lesion_labels: Sequence[int] = (),
     remarks: Sequence[str] = (),
     commands_run: Sequence[str] = (),
@@ -173,7 +173,7 @@ def report_of_results(
 def _score(
     results: Results,
     names: Mapping[str, str],
-    test_sets: Sequence[TestSet],
+    test_sets: Sequence[PredictedSet],
     data: DataFolders,
     lesion_labels: Sequence[int],
     output: Path,
@@ -239,7 +239,7 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
         reasons += [
             (model.name, f"no predictions of {test.name}.") for model in models if model.name not in predictions
         ]
-        test_sets.append(TestSet(test.name, predictions, test.references))
+        test_sets.append(PredictedSet(test.name, predictions, test.references))
     data, output = _data(folders, dataset.id), _output(experiment, dataset)
     scored = _score(results, shown, test_sets, data, experiment.lesion_labels, output, jobs)
     scores = scored.scores

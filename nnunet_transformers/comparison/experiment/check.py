@@ -13,7 +13,7 @@ from nnunet_transformers.common.words import nearest
 from nnunet_transformers.common.yaml_fields import Problems, Value
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.file import parse
-from nnunet_transformers.comparison.experiment.model import CASCADE, LOWRES, Experiment, Folders, HeldOutSet, Model
+from nnunet_transformers.comparison.experiment.model import CASCADE, LOWRES, Experiment, Folders, Model, TestSet
 from nnunet_transformers.comparison.metrics.labels import dataset_labels
 from nnunet_transformers.comparison.nnunet.state import cases_in, dataset_folder, load_json
 
@@ -119,7 +119,7 @@ def _check_labels(experiment: Experiment, field: Value, dataset: int, places: Se
         field.problem(f"dataset {dataset}: {error}", "LESION_LABELS")
 
 
-def _check_test_set(field: Value, test: HeldOutSet) -> None:
+def _check_test_set(field: Value, test: TestSet) -> None:
     if not test.images.is_dir():
         field.problem(f"no folder with images of {test.name}: {test.images}", "NO_FILE")
     elif not cases_in(test.images):

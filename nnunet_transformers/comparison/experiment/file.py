@@ -33,10 +33,10 @@ from nnunet_transformers.comparison.experiment.model import (
     LOWRES,
     Dataset,
     Experiment,
-    HeldOutSet,
     Local,
     Model,
     Slurm,
+    TestSet,
 )
 
 _FIELDS = (
@@ -151,8 +151,8 @@ def _dataset_id(value: Value) -> int:
     return int(match[1])
 
 
-def _test_sets(value: Value, base: Path) -> tuple[HeldOutSet, ...]:
-    def read(each: Value) -> HeldOutSet:
+def _test_sets(value: Value, base: Path) -> tuple[TestSet, ...]:
+    def read(each: Value) -> TestSet:
         inside = each.mapping(_TEST_SET_FIELDS, required=("name", "images"))
         name = inside["name"].text() if "name" in inside else ""
         if name == "cross-validation":
@@ -160,7 +160,7 @@ def _test_sets(value: Value, base: Path) -> tuple[HeldOutSet, ...]:
         if name and not re.fullmatch(r"[\w.-]+", name):
             inside["name"].problem("may have letters, digits, and . _ - only: it names a folder")
         references = inside["references"].path(base) if "references" in inside else None
-        return HeldOutSet(name, inside["images"].path(base) if "images" in inside else base, references)
+        return TestSet(name, inside["images"].path(base) if "images" in inside else base, references)
 
     sets = value.items(read)
     names = [each.name for each in sets]

@@ -15,8 +15,10 @@ FOLDER_VARIABLES = {"raw": "nnUNet_raw", "preprocessed": "nnUNet_preprocessed", 
 
 
 @dataclass(frozen=True)
-class HeldOutSet:
+class TestSet:
     """Images no model was trained on; with references they are scored."""
+
+    __test__ = False  # not a test class, whatever pytest makes of its name
 
     name: str
     images: Path
@@ -26,7 +28,7 @@ class HeldOutSet:
 @dataclass(frozen=True)
 class Dataset:
     id: int
-    test_sets: tuple[HeldOutSet, ...] = ()
+    test_sets: tuple[TestSet, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,14 @@ from nnunet_transformers.comparison.statistics.options import Options
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """Predictions of cases no model was trained on.
+class PredictedSet:
+    """A test set as it was predicted.
 
     Attributes:
         name: as in the column `set` of the scores.
         predictions: per model, as it is called in the scores, the folder of its segmentations.
         references: folder of the reference segmentations, named like the predictions; None: there are none.
     """
-
-    __test__ = False  # not a test class, whatever pytest makes of its name
 
     name: str
     predictions: Mapping[str, Path]
@@ -57,7 +55,7 @@ class ReportInput:
     names: Mapping[str, str]
     baseline: str
     data: DataFolders
-    test_sets: tuple[TestSet, ...] = ()
+    test_sets: tuple[PredictedSet, ...] = ()
     metric: str = "dice"
     options: Options = field(default_factory=Options)
     remarks: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.experiment.model import HeldOutSet, Model
+from nnunet_transformers.comparison.experiment.model import Model, TestSet
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.commands import Command
 from nnunet_transformers.comparison.nnunet.model_id import ensemble_name
@@ -19,7 +19,7 @@ from nnunet_transformers.comparison.running.step import Step
 
 
 def prediction_steps(
-    place: Place, test: HeldOutSet, models: Sequence[Model], trainings: dict[Model, list[Step]]
+    place: Place, test: TestSet, models: Sequence[Model], trainings: dict[Model, list[Step]]
 ) -> list[Step]:
     """Predictions of a test set by each model, by the listed ensembles, and by what was selected."""
     experiment = place.experiment
@@ -77,7 +77,7 @@ def prediction_steps(
 
 def _unfinished(
     place: Place,
-    test: HeldOutSet,
+    test: TestSet,
     folder: Path,
     newer_than: Sequence[Path],
     probabilities: bool,
@@ -89,7 +89,7 @@ def _unfinished(
     return unfinished_predictions(folder, cases, ending, probabilities=probabilities, newer_than=newer_than)
 
 
-def _cases(test: HeldOutSet) -> list[str]:
+def _cases(test: TestSet) -> list[str]:
     cases = cases_in(test.images) if test.images.is_dir() else []
     if not cases:
         raise ComparisonError(
@@ -121,7 +121,7 @@ def _rest_of_prediction(unfinished: Callable[[], Sequence[str]], folder: Path, c
     return command if cases else None
 
 
-def _is_averaged(place: Place, test: HeldOutSet, folder: Path, sources: Sequence[Path]) -> bool:
+def _is_averaged(place: Place, test: TestSet, folder: Path, sources: Sequence[Path]) -> bool:
     cases, ending = _cases(test), _file_ending(place)
     return all(
         not unfinished_predictions(
@@ -131,5 +131,5 @@ def _is_averaged(place: Place, test: HeldOutSet, folder: Path, sources: Sequence
     )
 
 
-def _is_applied(place: Place, test: HeldOutSet, folder: Path) -> bool:
+def _is_applied(place: Place, test: TestSet, folder: Path) -> bool:
     return not _unfinished(place, test, folder, [place.results / "inference_information.json"], False)
