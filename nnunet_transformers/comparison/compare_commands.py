@@ -42,7 +42,10 @@ class OfResults:
 
     dataset: Annotated[int | None, Option("report what nnUNet_results has of this dataset", metavar="ID")] = None
     trainers: Annotated[tuple[str, ...], Option("those to show (default: all)", metavar="NAME")] = ()
-    baseline: Annotated[str, Option("compare with this one (default: nnU-Net's own)", metavar="NAME")] = ""
+    baseline: Annotated[
+        str,
+        Option("compare with this one (default: the longest complete training, nnU-Net's own first)", metavar="NAME"),
+    ] = ""
     lesion_labels: Annotated[tuple[int, ...], Option("those that are lesion, of several labels", metavar="N")] = ()
     output: Annotated[Path | None, Option("folder of the report of --dataset (default: report)", metavar="DIR")] = None
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from nnunet_transformers.common.files import replacing, write_whole
+from nnunet_transformers.common.page import data_uri, environment
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
@@ -121,16 +121,12 @@ def sections(
 
 def page(title: str, sections: Sequence[Section]) -> str:
     """Sections as one HTML page that loads nothing."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(svg=lambda drawing: Markup(svg(drawing)), jpeg=_data_uri, unbroken=_unbroken)
-    environment.tests["block"] = lambda block, kind: type(block).__name__ == kind
-    return environment.get_template("report.html.jinja").render(title=title, sections=sections)
+    templates = environment(Path(__file__).parent)
+    templates.filters["svg"] = lambda drawing: Markup(svg(drawing))
+    templates.filters["jpeg"] = partial(data_uri, "image/jpeg")
+    templates.filters["unbroken"] = _unbroken
+    templates.tests["block"] = lambda block, kind: type(block).__name__ == kind
+    return templates.get_template("report.html.jinja").render(title=title, sections=sections)
 
 
 def _models(given: ReportInput) -> str:
@@ -238,10 +234,6 @@ def _write_chart(chart: Chart, folder: Path) -> None:
     with replacing(paper) as partial:
         save_pdf(chart.drawing, partial)
     write_whole(vector, text)
-
-
-def _data_uri(jpeg: bytes) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def _unbroken(cell: Cell) -> str | Markup:
