@@ -27,7 +27,7 @@ def test_the_data_are_made_by_commands_one_after_the_other(tmp_path: Path) -> No
     assert " ".join(convert.command) == (
         f"nnunet-transformers convert atlas {tmp_path}/phantom/ATLAS_2 --dataset-id 201"
     )
-    assert "-overwrite_target_spacing 8 8 8 -overwrite_plans_name nnUNetPlans_coarse" in " ".join(plan.command)
+    assert "-overwrite_target_spacing 10 10 10 -overwrite_plans_name nnUNetPlans_coarse" in " ".join(plan.command)
     assert (convert.needs, plan.needs) == (("phantom",), ("phantom", "convert"))
 
 

@@ -73,7 +73,7 @@ def data_steps(workdir: Path) -> list[Step]:
     phantom = ["phantom", str(source), "--subjects", "10", "--test-subjects", "2", "--spacing", "3"]
     phantom += ["--lesion-ml", "60", "200"]
     convert = ["convert", "atlas", str(source / "ATLAS_2"), "--dataset-id", "201"]
-    plan = commands.plan_and_preprocess(201, processes=1, spacing=[8, 8, 8], plans=PLANNED)
+    plan = commands.plan_and_preprocess(201, processes=1, spacing=[10, 10, 10], plans=PLANNED)
     ours, nnunets = "nnunet_transformers.cli", "nnunet_transformers.comparison.nnunet.few_cores"
     steps: list[Step] = []
     for name, command, process, made in (
