@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from dataset_conversion.options import (
     Checks,
     ConvertOptions,
+    FileNames,
     Folds,
     Policy,
     Target,
@@ -50,24 +51,18 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class Bids(Source):
-    entity: Annotated[
-        tuple[str, ...],
-        Option(
-            "where several files could be the image or the mask: take those with this in their names (space-orig)",
-            metavar="KEY-VALUE",
-        ),
-    ] = ()
+    names: Annotated[FileNames, Group("names of files")]
 
     def layout(self, table: Path | None = None) -> Layout:
         from dataset_conversion.layouts import bids
 
-        return _listed(bids.layout(self._entities()), table)
+        return _listed(bids.layout(self._entities(), self.names.lesion_names), table)
 
     def _entities(self) -> dict[str, str]:
         from dataset_conversion.errors import stop
 
         found = {}
-        for pair in self.entity:
+        for pair in self.names.entity:
             key, dash, value = pair.partition("-")
             if not (key and dash):
                 problem = f"--entity {pair}: not of the form key-value"
@@ -83,7 +78,7 @@ class Atlas(Bids):
     def layout(self, table: Path | None = None) -> Layout:
         from dataset_conversion.layouts import atlas
 
-        return _listed(atlas.layout(self._entities()), table)
+        return _listed(atlas.layout(self._entities(), self.names.lesion_names), table)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,23 @@ class Target:
 
 
 @dataclass(frozen=True)
+class FileNames:
+    """How layouts that go by file names (ATLAS, BIDS) read them; not part of `ConvertOptions`."""
+
+    entity: Annotated[
+        tuple[str, ...],
+        Option(
+            "where several files could be the image or the mask: take those with this in their names (space-orig)",
+            metavar="KEY-VALUE",
+        ),
+    ] = ()
+    lesion_names: Annotated[
+        tuple[str, ...],
+        Option("words that say lesion in a mask's name, besides lesion, stroke and infarct (tumour)", metavar="WORD"),
+    ] = ()
+
+
+@dataclass(frozen=True)
 class Channels:
     """Which images, in which order, and what becomes of cases that lack one."""
 
