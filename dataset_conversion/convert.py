@@ -160,7 +160,11 @@ def _second_dataset(
 
 
 def _no_second_dataset(incomplete: Sequence[Case]) -> Finding:
-    why = f"all {len(incomplete)} cases that lack an image are test cases" if incomplete else "no case lacks an image"
+    why = (
+        f"all {len(incomplete)} cases that lack an image are test cases"
+        if incomplete
+        else "no case lacks some of its images"
+    )
     return Finding("NO_SECOND_DATASET", f"there is no second dataset: {why}", severity="warning")
 
 

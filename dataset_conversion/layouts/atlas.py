@@ -112,6 +112,7 @@ _CONVENTION = Convention(
     site=_site,
     images=(IMAGE,),
     unlabelled="train",
+    source_says_part=True,
     one_release=True,
 )
 

@@ -90,6 +90,7 @@ _CONVENTION = Convention(
     site=_no_site,
     images=(),
     unlabelled="test",
+    source_says_part=False,
     one_release=False,
 )
 

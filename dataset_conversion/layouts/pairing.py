@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -24,7 +24,7 @@ from dataset_conversion.layouts.named_files import IMAGE_NAMES, NamedFile, choos
 from dataset_conversion.layouts.source import list_files, no_cases
 from dataset_conversion.tables.case_table import Case, Split, case_name, plain_name
 from nnunet_transformers.common.problems import Finding
-from nnunet_transformers.common.words import counted, some
+from nnunet_transformers.common.words import counted, joined, some
 
 MASK = "mask"
 POSSIBLE_MASK = "possible mask"
@@ -53,6 +53,7 @@ class Convention:
         site: the site that folder and subject (without `sub-`) tell; "" where they do not.
         images: the images that a case has even where no file is found.
         unlabelled: the part of a case without a mask of which nothing else says the part.
+        source_says_part: whether the folder given may be the part Training or Testing of a release.
         one_release: whether all images, and all masks, of a case must come from one folder of subjects.
     """
 
@@ -63,6 +64,7 @@ class Convention:
     site: Callable[[PurePosixPath, str], str]
     images: tuple[str, ...]
     unlabelled: Split
+    source_says_part: bool
     one_release: bool
 
 
@@ -81,7 +83,8 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
     files, findings = _named_files(paths, convention)
     files, presumed = _with_masks_decided(files, source)
     findings += _presumed(presumed)
-    if not any(_is_image(file) or file.role == MASK for file in files):
+    has_image = any(_is_image(file) and file.name.is_nifti for file in files)
+    if not has_image and not (convention.images and any(_is_image(file) or file.role == MASK for file in files)):
         raise no_cases(source, paths, convention.kind, convention.expected, [*unreadable, *findings])
     wanted = {key.lower(): value for key, value in entities.items()}
     _check_entities(files, wanted)
@@ -98,6 +101,7 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
         *findings,
         *(finding for one in found for finding in one.findings),
         *_unlabelled([one for one in found if one.unlabelled]),
+        *_stated_parts(found),
         *_mixed_images(found),
         *tree.metadata.findings,
         *release.review(tree.metadata, cases),
@@ -110,7 +114,8 @@ class _Found:
     """A case, what is wrong with it, the files chosen for it, and whether it is in the test part for want of a mask.
 
     Attributes:
-        not_used: masks that are not the lesion's, by their names, or in a form that is not read.
+        not_used: masks that are not the lesion's, by their names.
+        stated: the part that the metadata say.
     """
 
     case: Case
@@ -118,6 +123,7 @@ class _Found:
     images: Mapping[str, NamedFile]
     unlabelled: bool
     not_used: tuple[NamedFile, ...] = ()
+    stated: str = ""
 
 
 class _Tree:
@@ -134,7 +140,7 @@ class _Tree:
         self.convention = convention
         self.entities = entities
         self.metadata = metadata
-        self.part_of_source = _part_of_source(source)
+        self.part_of_source = _part_of_source(source) if convention.source_says_part else None
         self.files_of: dict[tuple[str, str], list[NamedFile]] = defaultdict(list)
         self.files_with: dict[str, list[NamedFile]] = defaultdict(list)
         for file in files:
@@ -155,8 +161,8 @@ class _Tree:
         told = self.metadata.of(f"sub-{subject}", session)
         every_image = [file for found in candidates.values() for file in found]
         parts = {part for file in every_image + masks or files if (part := part_of(file.path.parts[:-1]))}
-        if stated := part_of([told.get("split", "")]):
-            parts.add(stated)
+        stated = part_of([told.get("split", "")])
+        parts |= {stated} if stated else set()
         # A mask that was not asked for, or is not NIfTI, is missing: the case does not become an unlabelled one.
         labelled = masks or any(file.role == MASK and file.name.extension != ".json" for file in files)
         by_default = self.part_of_source or ("train" if labelled else self.convention.unlabelled)
@@ -187,7 +193,7 @@ class _Tree:
         )
         unlabelled = not masks and not parts and not self.part_of_source and split == "test"
         not_used = tuple(file for file in files if file.role == NOT_USED and file.name.extension != ".json")
-        return _Found(case, tuple(report.findings), chosen, unlabelled, not_used)
+        return _Found(case, tuple(report.findings), chosen, unlabelled, not_used, stated or "")
 
     def _candidates(self, files: Sequence[NamedFile], role: str) -> list[NamedFile]:
         return choose(
@@ -470,6 +476,17 @@ def _unlabelled(found: Sequence[_Found]) -> list[Finding]:
         remedy += f" If one of these words means a lesion: {_asking_for(not_used)}."
     shown = tuple((NOT_USED, str(file.path)) for file in not_used)
     return [Finding("UNLABELLED", problem, remedy, files=shown, severity="warning")]
+
+
+def _stated_parts(found: Sequence[_Found]) -> list[Finding]:
+    """Nobody asked for the column, so it is said that it decides."""
+    counts = Counter(one.stated for one in found if one.stated)
+    if not counts:
+        return []
+    parts = joined([f"{count} for {part}" for part, count in sorted(counts.items(), reverse=True)])
+    problem = f"the column split of the metadata says which cases are for what: {parts}"
+    remedy = "Rename the column if it means something else; a case table (scan, edit, convert --table) says it too."
+    return [Finding("SPLIT_COLUMN", problem, remedy, severity="warning")]
 
 
 def _mixed_images(found: Sequence[_Found]) -> list[Finding]:

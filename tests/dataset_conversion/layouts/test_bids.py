@@ -203,7 +203,9 @@ def test_folders_and_participants_say_the_part_before_a_missing_mask_does(tmp_pa
     assert [(finding.code, finding.case) for finding in found.findings] == [
         ("MISSING_MASK", "sub-1"),
         ("MISSING_MASK", "sub-3"),
+        ("SPLIT_COLUMN", ""),
     ]
+    assert "1 for train and 1 for test" in found.findings[-1].problem
 
 
 def test_participants_give_the_site_and_what_else_they_say(tmp_path: Path) -> None:
@@ -278,7 +280,34 @@ def test_a_mask_in_another_format_is_missing_and_shown(tmp_path: Path) -> None:
 )
 def test_only_a_folder_that_is_called_after_a_part_says_the_part(tmp_path: Path, folder: str, split: str) -> None:
     make(tmp_path / folder, "sub-1_T1w.nii", "sub-1_seg.nii")
-    assert [case.split for source in (tmp_path, tmp_path / folder) for case in find(source).cases] == [split] * 2
+    assert [case.split for case in find(tmp_path).cases] == [split]
+
+
+@pytest.mark.parametrize("name", ["test", "Training"])
+def test_what_the_folder_given_is_called_means_nothing(tmp_path: Path, name: str) -> None:
+    make(tmp_path / name, "sub-1_T1w.nii", "sub-1_label-lesion_mask.nii", "sub-2_T1w.nii")
+    found = find(tmp_path / name)
+    assert [case.split for case in found.cases] == ["train", "test"]
+    assert codes(found) == ["UNLABELLED"]
+
+
+FORMS = {"mgz": "mri_convert", "dcm": "dcm2niix -z y", "img": "fslchfiletype", "hdr": "fslchfiletype", "mnc": "mnc2nii"}
+
+
+@pytest.mark.parametrize("ending", ["json", "tsv", *FORMS])
+def test_a_folder_without_nifti_has_no_case_and_the_command_that_makes_nifti_is_given(
+    tmp_path: Path, ending: str
+) -> None:
+    make(tmp_path, *(f"sub-{i}/anat/sub-{i}_{name}.{ending}" for i in (1, 2) for name in ("T1w", "label-lesion_mask")))
+    with pytest.raises(ConversionError, match="NO_CASES") as error:
+        find(tmp_path)
+    assert FORMS.get(ending, "Give the folder") in str(error.value)
+
+
+def test_masks_without_any_image_are_no_case(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_label-lesion_mask.nii.gz", "sub-2_label-lesion_mask.nii.gz")
+    with pytest.raises(ConversionError, match="NO_CASES"):
+        find(tmp_path)
 
 
 def test_without_a_mask_images_in_two_spaces_are_an_error(tmp_path: Path) -> None:
