@@ -5,6 +5,7 @@ print(convert(Path("ATLAS_2"), "atlas", Target(201, "ATLAS"), ConvertOptions(che
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -21,6 +22,8 @@ from dataset_conversion.selection import Selection, select, without_missing
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.command_line import wrong_choices
 from nnunet_transformers.common.problems import Finding
+
+_LONGEST_NAME = 200  # of 255 that file systems take
 
 
 def scan(source: Path, layout: str | Layout = "atlas") -> Scan:
@@ -58,6 +61,8 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     secret, link = b"", target.link
     new_names: dict[str, str] = {}
     if privacy.pseudonyms:
+        # A name that no file could have is not written; `select` says which names are of one person.
+        scanned = replace(scanned, findings=tuple(each for each in scanned.findings if each.code != "CASE_NAME"))
         outside = [raw_folder, source]
         with Pseudonyms.open(privacy.pseudonyms, outside=outside, save=not options.work.dry_run) as keys:
             found = select(scanned, channels.names, _old_names(exclude, scanned.cases, keys))
@@ -67,7 +72,7 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     else:
         found = select(scanned, channels.names, exclude)
     second = None
-    findings = found.findings
+    findings = (*found.findings, *_long_names([*found.cases, *found.incomplete]))
     if channels.incomplete_dataset_id is not None:
         second = _second_dataset(found.incomplete, channels.incomplete_dataset_id, target, raw_folder)
         if not second:
@@ -101,6 +106,20 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     )
     result, incomplete = run([job, of_rest], dry_run=options.work.dry_run)
     return replace(result, incomplete=incomplete)
+
+
+def _long_names(cases: Sequence[Case]) -> list[Finding]:
+    """Cases whose files would have longer names than file systems take, with the channel's number and their endings."""
+    return [
+        Finding(
+            "CASE_NAME",
+            f"the name has {length} bytes; with the endings of nnU-Net's files it may have {_LONGEST_NAME}",
+            "Give it a shorter one in the case table (scan, edit, convert --table), or --pseudonymise.",
+            case.case,
+        )
+        for case in cases
+        if (length := len(os.fsencode(case.case))) > _LONGEST_NAME
+    ]
 
 
 def _layout(layout: str | Layout) -> Layout:

@@ -158,6 +158,8 @@ def _rows(source: Path, path: PurePosixPath) -> Iterator[tuple[Key, dict[str, st
     name = entities.parse(path.name) if lower.startswith("sub-") else None
     if lower.startswith("sub-") and (name is None or name.suffix.lower() not in ("metadata", "sessions")):
         return
+    if (source / path).exists() and not (source / path).is_file():
+        raise _UnreadError("not a regular file", "Put the table itself in its place, if it matters.")
     subject = name.entities.get("sub", "") if name else ""
     session = name.entities.get("ses", "") if name else ""
     header, table = _table(source / path, any_header=name is not None)

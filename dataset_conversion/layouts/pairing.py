@@ -348,10 +348,10 @@ def _role_by_sidecar(file: NamedFile, source: Path) -> str:
     """The role with what a sidecar's `Type` (BIDS: Lesion, Brain, Face, ROI) says of a mask whose name says nothing."""
     if file.role not in (POSSIBLE_MASK, SEGMENTATION) or file.name.extension == ".json":
         return NOT_USED if file.role == SEGMENTATION else file.role
-    stem = file.path.name.partition(".")[0]
+    sidecar = source / file.path.with_name(f"{file.path.name.partition('.')[0]}.json")
     try:
-        sidecar = json.loads((source / file.path.with_name(f"{stem}.json")).read_bytes())
-        kind = str(sidecar.get("Type", "")).strip().lower()
+        content = json.loads(sidecar.read_bytes()) if sidecar.is_file() else {}
+        kind = str(content.get("Type", "")).strip().lower()
     except (OSError, ValueError, AttributeError):
         kind = ""
     if kind == "lesion":
