@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from dataset_conversion.checks.alike import thumbnail
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
@@ -99,13 +100,14 @@ class CheckedFile:
 class Statistics:
     """Of an image's voxels: extremes, how many lie in the upper half between them, and the share of those that are 0.
 
-    The first three are the same for the same voxels in whatever order.
+    The first three are the same for the same voxels in whatever order; for `thumbnail` see `alike`.
     """
 
     lowest: float
     highest: float
     upper: int
     zeros: float
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def read_image(found: Findings, role: str, source: Path, *, voxels: bool = True)
     _note_odd_intensities(found, name, place, lowest, zeros, sample)
     middle = values.dtype.type(lowest / 2 + highest / 2)  # of the voxels' type, or all of them would be cast
     upper = sum(int(np.count_nonzero(slab > middle)) for slab in _slabs(values))
-    return replace(reading, statistics=Statistics(lowest, highest, upper, round(zeros, 4)))
+    return replace(reading, statistics=Statistics(lowest, highest, upper, round(zeros, 4), thumbnail(values)))
 
 
 def read_masks(found: Findings, source: Path, empty_masks: str) -> Reading:
