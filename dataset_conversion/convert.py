@@ -16,7 +16,7 @@ from dataset_conversion.dataset.target import name_problems, new_dataset, raw_fo
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion, Job, no_training_case, run
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
-from dataset_conversion.options import ALLOWABLE, ConvertOptions, Target
+from dataset_conversion.options import ALLOWABLE, ConvertOptions, Masks, Target
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
 from dataset_conversion.selection import Selection, select, without_missing
 from dataset_conversion.tables.case_table import Case
@@ -53,6 +53,8 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     source = Path(source)
     options = options or ConvertOptions()
     chosen = _layout(layout)
+    if chosen.masks.chosen and not options.masks.chosen:
+        options = replace(options, masks=chosen.masks)
     _check_options(target, options)
     raw_folder = raw_folder_or_environment(target.raw_folder)
     folder = new_dataset(raw_folder, target.dataset_id, target.name)
@@ -138,12 +140,23 @@ def _check_options(target: Target, options: ConvertOptions) -> None:
         for code in options.checks.allow
         if code not in ALLOWABLE
     ]
+    problems += _mask_problems(options.masks)
     if options.folds.number < 2:
         problems.append(f"{options.folds.number} folds; cross-validation needs at least 2")
     if options.work.jobs < 1:
         problems.append(f"{options.work.jobs} jobs; at least 1 is needed")
     if problems:
         raise ConversionError([Finding("BAD_OPTION", problem) for problem in problems])
+
+
+def _mask_problems(masks: Masks) -> list[str]:
+    if masks.labels and masks.threshold is not None:
+        return ["what is lesion is said by labels or by a threshold, not by both"]
+    try:
+        values = masks.values
+    except ValueError:
+        return [f"{' '.join(masks.labels)}: the labels of a mask are numbers, such as 1 2 4"]
+    return ["0 is what is no lesion in a mask"] if 0 in values else []
 
 
 def _with_reference(options: ConvertOptions, reference: str) -> ConvertOptions:

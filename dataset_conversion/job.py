@@ -164,6 +164,7 @@ class Job:
     def _what_records_depend_on(self) -> dict[str, object]:
         return {
             **asdict(self.options.alignment),
+            "masks": asdict(self.options.masks),
             **{
                 name: value
                 for name, value in asdict(self.options.checks).items()
@@ -289,6 +290,7 @@ class Job:
             "skip_bad": checks.skip_bad,
             "empty_masks": checks.empty_masks,
             **asdict(alignment),
+            **({"masks": str(self.options.masks)} if self.options.masks.chosen else {}),
             "quick": checks.quick,
             "clean": private,
             "allow": sorted(set(checks.allow)),

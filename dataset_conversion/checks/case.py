@@ -122,7 +122,7 @@ def check_case(
             images[role] = read_image(found, role, source, voxels=not options.checks.quick)
     if case.masks:
         with contextlib.suppress(RejectedError):
-            mask = read_masks(found, source, options.checks.empty_masks)
+            mask = read_masks(found, source, options.masks, options.checks.empty_masks)
     transforms: tuple[Transform, ...] = ()
     if images and not found.has_errors:
         reference = options.alignment.reference or next(iter(images))

@@ -71,7 +71,11 @@ def test_a_hospitals_export_is_converted_by_a_table_with_spaces_and_accents(
     rows = ["subject;T1w;FLAIR;mask"]
     for number in range(1, 6):
         folder = f"Patient n°{number}"
-        for name, data in (("T1 3D", voxels(f"{number}")), ("flair", voxels(f"f{number}")), ("Lésion", lesion("x"))):
+        for name, data in (
+            ("T1 3D", voxels(f"{number}")),
+            ("flair", voxels(f"f{number}")),
+            ("Lésion", lesion(f"{number}")),
+        ):
             save(export / folder / f"{name}.nii.gz", data)
         rows.append(f"AVC{number:03d};{folder}/T1 3D.nii.gz;{folder}/flair.nii.gz;{folder}/Lésion.nii.gz")
     table = tmp_path / "cas.csv"
@@ -100,11 +104,11 @@ def test_an_error_can_be_allowed_by_its_code_only_if_something_can_be_written_th
     tree.add(*SUBJECTS).add_mask("r001s001", data=lesion("r001s001") + lesion("r001s001") * lesion("other"))
     command = ("convert", "atlas", tree.root, "--dataset-id", 201)
     assert run(*command) == 2
-    assert "--allow MASK_VALUES" in capsys.readouterr().err
+    assert "--mask-labels" in capsys.readouterr().err
     assert run(*command, "--allow", "UNREADABLE") == 2
     assert "cannot be allowed" in capsys.readouterr().err
     assert run(*command, "--allow", "MASK_VALUES") == 0
-    assert "Allowed. [MASK_VALUES]" in capsys.readouterr().out
+    assert "Allowed: all but 0 are lesion. [MASK_VALUES]" in capsys.readouterr().out
 
 
 def test_the_conversion_is_a_program_of_its_own_without_pytorch(tree: AtlasTree, raw: Path) -> None:
