@@ -153,19 +153,23 @@ class Merge:
 
 
 def _convert(arguments: Convert) -> int:
+    from dataset_conversion.alignment.itk import silence_warnings
     from dataset_conversion.convert import convert
     from dataset_conversion.memory import keep_freed_memory
 
     keep_freed_memory()
+    silence_warnings()
     layout = arguments.data.layout(arguments.table)
     return _show(convert(arguments.data.source, layout, arguments.target, arguments.options))
 
 
 def _merge(arguments: Merge) -> int:
+    from dataset_conversion.alignment.itk import silence_warnings
     from dataset_conversion.memory import keep_freed_memory
     from dataset_conversion.merge import merge
 
     keep_freed_memory()
+    silence_warnings()
     options = ConvertOptions(checks=arguments.checks, folds=arguments.folds, work=arguments.work)
     return _show(merge(arguments.first, arguments.second, arguments.target, options, overlap=arguments.overlap))
 

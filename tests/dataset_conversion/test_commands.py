@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
-from helpers.atlas_tree import AtlasTree, lesion, save, voxels
+from helpers.atlas_tree import RAS, AtlasTree, lesion, save, voxels
 
 from dataset_conversion.tables import case_table
 from nnunet_transformers.cli import main
@@ -137,3 +139,34 @@ def test_merge_is_a_command(tmp_path: Path, raw: Path, capsys: pytest.CaptureFix
     assert "OVERLAP" in capsys.readouterr().err
     assert run("convert", "merge", 201, 202, "--dataset-id", 210, "--overlap", "first") == 0
     assert (raw / "Dataset210_Part201_Part202" / "qc.html").exists()
+
+
+def test_what_itk_thinks_of_a_header_is_not_printed_beside_what_the_checks_say(
+    tree: AtlasTree, raw: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tree.add(*SUBJECTS)
+    image = nib.load(tree.image_path("r001s001"))
+    affine = image.affine.copy()
+    affine[0, 1] = 0.3
+    image = nib.Nifti1Image(np.asarray(image.dataobj), affine)
+    image.header.set_qform(RAS, 1)
+    nib.save(image, tree.image_path("r001s001"))
+    assert run("convert", "atlas", tree.root, "--dataset-id", 201) == 2
+    printed = capfd.readouterr().err
+    assert "itk" not in printed.lower()
+    assert "NOT_ORTHONORMAL" in printed
+
+
+@pytest.mark.parametrize(("unit", "size"), [("micron", 1e3), ("meter", 1e-3)])
+def test_headers_in_other_units_than_mm_are_rewritten(tree: AtlasTree, raw: Path, unit: str, size: float) -> None:
+    tree.add(*SUBJECTS)
+    for path in (tree.image_path("r001s001"), tree.mask_path("r001s001")):
+        image = nib.load(path)
+        image = nib.Nifti1Image(np.asarray(image.dataobj), np.diag([size, size, size, 1]) @ image.affine)
+        image.header.set_xyzt_units(unit)
+        nib.save(image, path)
+    assert run("convert", "atlas", tree.root, "--dataset-id", 201) == 0
+    for name in ("imagesTr/sub-r001s001_ses-1_0000", "labelsTr/sub-r001s001_ses-1"):
+        written = nib.load(raw / f"Dataset201_ATLAS/{name}.nii.gz")
+        assert np.allclose(written.affine, RAS, atol=1e-3)
+        assert written.header.get_xyzt_units()[0] == "mm"

@@ -328,6 +328,8 @@ def _parse(path: Path, content: bytes) -> Header:
         oddities.append("not named .nii.gz")
     if kind is nib.Nifti2Header:
         oddities.append("NIfTI-2")
+    if _mm_per_unit(header) != 1:
+        oddities.append("its unit is not mm")
     if not shape or min(shape) < 1:
         raise BadFileError("NOT_3D", f"no voxels, its size is {shape}", "Give one 3D volume per file")
     if len(shape) > 3 and all(size == 1 for size in shape[3:]):
