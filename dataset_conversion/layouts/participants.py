@@ -1,10 +1,10 @@
-"""A sheet about the participants: one row per subject, or per subject and session, as CSV from any spreadsheet."""
+"""A sheet about the participants: one row per subject, or per subject and session; CSV of any spreadsheet, or XLSX."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def _read(
     path: Path, participants: Participants, images: set[str]
 ) -> tuple[dict[tuple[str, str], Mapping[str, str]], list[str]]:
     """Rows by (subject, session), and the columns to carry along."""
-    lines = spreadsheets.rows(_text(path))
+    lines = _lines(path, participants.key)
     rows: dict[tuple[str, str], Mapping[str, str]] = {}
     line_of: dict[tuple[str, str], int] = {}
     findings = []
@@ -149,13 +149,27 @@ def _columns(path: Path, participants: Participants, header: Sequence[str], imag
     return columns
 
 
-def _text(path: Path) -> str:
+def _lines(path: Path, key: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of the sheet, each with its number; of a workbook's sheets the first with the subject's column."""
+    content = _content(path)
+    if not spreadsheets.is_workbook(content):
+        return spreadsheets.rows(_text(path, content))
     try:
-        content = path.read_bytes()
+        sheets = spreadsheets.sheets(path)
+    except spreadsheets.WorkbookError as error:
+        raise _unreadable(path, str(error), error.remedy) from None
+    numbered = [[(line, row) for line, row in enumerate(sheet, 1) if any(row)] for sheet in sheets]
+    return iter(next((rows for rows in numbered if rows and key in rows[0][1]), numbered[0] if numbered else []))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from None
-    if spreadsheets.is_workbook(content):
-        raise _unreadable(path, "it is a workbook", "Save the sheet as CSV (UTF-8).")
+
+
+def _text(path: Path, content: bytes) -> str:
     try:
         return spreadsheets.decode(content)
     except UnicodeDecodeError as error:

@@ -14,6 +14,7 @@ from helpers.atlas_tree import lesion, save, voxels
 from helpers.conversion import convert
 
 from dataset_conversion.errors import ConversionError
+from dataset_conversion.layouts import table
 from dataset_conversion.layouts.yaml_file import read_layout
 
 LAYOUT = """
@@ -69,6 +70,18 @@ def test_no_name_limits_a_case_that_gets_another(tmp_path: Path, raw: Path, name
         convert(source, layout)
     done = convert(source, layout, pseudonyms=tmp_path / "key")
     assert done.n_training == 3
+
+
+@pytest.mark.parametrize("name", ["Été Dupont", "a b", "x/y", "n°1"])
+def test_no_name_in_a_case_table_limits_a_case_that_gets_another(tmp_path: Path, raw: Path, name: str) -> None:
+    source = study(tmp_path / "study")
+    files = [[f"sub-{i}/sub-{i}_{what}.nii.gz" for what in ("T1w", "label-lesion_mask")] for i in (1, 2, 3)]
+    rows = ["\t".join([who, *paths]) for who, paths in zip((name, "b", "c"), files, strict=True)]
+    (tmp_path / "cases.tsv").write_text("\n".join(["subject\tT1w\tmask", *rows]), encoding="utf-8")
+    layout = table.layout(tmp_path / "cases.tsv")
+    with pytest.raises(ConversionError, match="CASE_NAME"):
+        convert(source, layout)
+    assert convert(source, layout, pseudonyms=tmp_path / "key").n_training == 3
 
 
 def test_two_forms_of_one_accent_are_one_person_even_with_other_names(tmp_path: Path, raw: Path) -> None:

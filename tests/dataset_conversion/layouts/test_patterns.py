@@ -375,6 +375,19 @@ def test_a_sheet_of_participants_becomes_metadata_as_it_is(source: Path, delimit
     assert found.cases[1].metadata == {"délai": "n/a", "note": ""}
 
 
+def test_a_sheet_may_be_a_workbook(source: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    visit(source, "0012/M3")
+    book = openpyxl.Workbook()
+    book.active.append(["Notes"])
+    for row in (["id", "âge", "centre"], [12, 61.0, "Rennes"], [None, None, None]):
+        (book["Patients"] if "Patients" in book else book.create_sheet("Patients")).append(row)
+    book.save(source / "p.xlsx")
+    found = scan(source, participants=Participants(Path("p.xlsx"), key="id", site="centre"))
+    assert (found.cases[0].metadata, found.cases[0].site) == ({"âge": "61"}, "Rennes")
+    assert only(found).code == "SHEET_ZEROS"
+
+
 def test_a_site_in_the_path_goes_before_one_in_the_sheet(source: Path) -> None:
     put(source, "Lorient/0012/T1.nii.gz")
     (source / "p.csv").write_text("id,centre\n0012,Rennes\n")
@@ -434,7 +447,7 @@ def test_cases_without_a_row_are_named_beside_the_rows_without_a_case(source: Pa
         (b"numero,numero\n", "SHEET_COLUMNS", "more than one column numero"),
         (b"numero,FLAIR\n", "SHEET_COLUMNS", "the column FLAIR would be taken"),
         (b"numero,age\n1,2,3\n", "SHEET_ROW", "line 2: 3 cells for 2 columns"),
-        (b"PK\x03\x04...", "SHEET_UNREADABLE", "it is a workbook"),
+        (b"PK\x03\x04...", "SHEET_UNREADABLE", "not an XLSX workbook"),
         (b'numero,age\n1,"70\n2,71\n', "SHEET_UNREADABLE", "line 2: where its cells end is not clear"),
         (None, "SHEET_UNREADABLE", "No such file"),
     ],
