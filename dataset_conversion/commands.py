@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from dataset_conversion.options import (
     Checks,
     ConvertOptions,
+    FileNames,
     Folds,
     Policy,
     Target,
@@ -50,24 +51,18 @@ class Source(ABC):
 
 @dataclass(frozen=True)
 class Bids(Source):
-    entity: Annotated[
-        tuple[str, ...],
-        Option(
-            "where several files could be the image or the mask: take those with this in their names (space-orig)",
-            metavar="KEY-VALUE",
-        ),
-    ] = ()
+    names: Annotated[FileNames, Group("names of files")]
 
     def layout(self, table: Path | None = None) -> Layout:
         from dataset_conversion.layouts import bids
 
-        return _listed(bids.layout(self._entities()), table)
+        return _listed(bids.layout(self._entities(), self.names.lesion_names), table)
 
     def _entities(self) -> dict[str, str]:
         from dataset_conversion.errors import stop
 
         found = {}
-        for pair in self.entity:
+        for pair in self.names.entity:
             key, dash, value = pair.partition("-")
             if not (key and dash):
                 problem = f"--entity {pair}: not of the form key-value"
@@ -83,7 +78,7 @@ class Atlas(Bids):
     def layout(self, table: Path | None = None) -> Layout:
         from dataset_conversion.layouts import atlas
 
-        return _listed(atlas.layout(self._entities()), table)
+        return _listed(atlas.layout(self._entities(), self.names.lesion_names), table)
 
 
 @dataclass(frozen=True)
@@ -158,19 +153,23 @@ class Merge:
 
 
 def _convert(arguments: Convert) -> int:
+    from dataset_conversion.alignment.itk import silence_warnings
     from dataset_conversion.convert import convert
     from dataset_conversion.memory import keep_freed_memory
 
     keep_freed_memory()
+    silence_warnings()
     layout = arguments.data.layout(arguments.table)
     return _show(convert(arguments.data.source, layout, arguments.target, arguments.options))
 
 
 def _merge(arguments: Merge) -> int:
+    from dataset_conversion.alignment.itk import silence_warnings
     from dataset_conversion.memory import keep_freed_memory
     from dataset_conversion.merge import merge
 
     keep_freed_memory()
+    silence_warnings()
     options = ConvertOptions(checks=arguments.checks, folds=arguments.folds, work=arguments.work)
     return _show(merge(arguments.first, arguments.second, arguments.target, options, overlap=arguments.overlap))
 

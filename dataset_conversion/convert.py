@@ -5,6 +5,7 @@ print(convert(Path("ATLAS_2"), "atlas", Target(201, "ATLAS"), ConvertOptions(che
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -15,12 +16,14 @@ from dataset_conversion.dataset.target import name_problems, new_dataset, raw_fo
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion, Job, no_training_case, run
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
-from dataset_conversion.options import ALLOWABLE, ConvertOptions, Target
+from dataset_conversion.options import ALLOWABLE, ConvertOptions, Masks, Target
 from dataset_conversion.pseudonyms import Pseudonyms, dropped_metadata
 from dataset_conversion.selection import Selection, select, without_missing
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.command_line import wrong_choices
 from nnunet_transformers.common.problems import Finding
+
+_LONGEST_NAME = 200  # of 255 that file systems take
 
 
 def scan(source: Path, layout: str | Layout = "atlas") -> Scan:
@@ -50,6 +53,8 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     source = Path(source)
     options = options or ConvertOptions()
     chosen = _layout(layout)
+    if chosen.masks.chosen and not options.masks.chosen:
+        options = replace(options, masks=chosen.masks)
     _check_options(target, options)
     raw_folder = raw_folder_or_environment(target.raw_folder)
     folder = new_dataset(raw_folder, target.dataset_id, target.name)
@@ -58,6 +63,8 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     secret, link = b"", target.link
     new_names: dict[str, str] = {}
     if privacy.pseudonyms:
+        # A name that no file could have is not written; `select` says which names are of one person.
+        scanned = replace(scanned, findings=tuple(each for each in scanned.findings if each.code != "CASE_NAME"))
         outside = [raw_folder, source]
         with Pseudonyms.open(privacy.pseudonyms, outside=outside, save=not options.work.dry_run) as keys:
             found = select(scanned, channels.names, _old_names(exclude, scanned.cases, keys))
@@ -67,7 +74,7 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     else:
         found = select(scanned, channels.names, exclude)
     second = None
-    findings = found.findings
+    findings = (*found.findings, *_long_names([*found.cases, *found.incomplete]))
     if channels.incomplete_dataset_id is not None:
         second = _second_dataset(found.incomplete, channels.incomplete_dataset_id, target, raw_folder)
         if not second:
@@ -103,6 +110,20 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     return replace(result, incomplete=incomplete)
 
 
+def _long_names(cases: Sequence[Case]) -> list[Finding]:
+    """Cases whose files would have longer names than file systems take, with the channel's number and their endings."""
+    return [
+        Finding(
+            "CASE_NAME",
+            f"the name has {length} bytes; with the endings of nnU-Net's files it may have {_LONGEST_NAME}",
+            "Give it a shorter one in the case table (scan, edit, convert --table), or --pseudonymise.",
+            case.case,
+        )
+        for case in cases
+        if (length := len(os.fsencode(case.case))) > _LONGEST_NAME
+    ]
+
+
 def _layout(layout: str | Layout) -> Layout:
     if isinstance(layout, Layout):
         return layout
@@ -119,12 +140,23 @@ def _check_options(target: Target, options: ConvertOptions) -> None:
         for code in options.checks.allow
         if code not in ALLOWABLE
     ]
+    problems += _mask_problems(options.masks)
     if options.folds.number < 2:
         problems.append(f"{options.folds.number} folds; cross-validation needs at least 2")
     if options.work.jobs < 1:
         problems.append(f"{options.work.jobs} jobs; at least 1 is needed")
     if problems:
         raise ConversionError([Finding("BAD_OPTION", problem) for problem in problems])
+
+
+def _mask_problems(masks: Masks) -> list[str]:
+    if masks.labels and masks.threshold is not None:
+        return ["what is lesion is said by labels or by a threshold, not by both"]
+    try:
+        values = masks.values
+    except ValueError:
+        return [f"{' '.join(masks.labels)}: the labels of a mask are numbers, such as 1 2 4"]
+    return ["0 is what is no lesion in a mask"] if 0 in values else []
 
 
 def _with_reference(options: ConvertOptions, reference: str) -> ConvertOptions:
@@ -160,7 +192,11 @@ def _second_dataset(
 
 
 def _no_second_dataset(incomplete: Sequence[Case]) -> Finding:
-    why = f"all {len(incomplete)} cases that lack an image are test cases" if incomplete else "no case lacks an image"
+    why = (
+        f"all {len(incomplete)} cases that lack an image are test cases"
+        if incomplete
+        else "no case lacks some of its images"
+    )
     return Finding("NO_SECOND_DATASET", f"there is no second dataset: {why}", severity="warning")
 
 

@@ -66,25 +66,33 @@ class Conversion:
 
     def __str__(self) -> str:
         subjects = len({case.subject for case in self.cases})
+        warnings = self._warning_lines()
         lines = [
+            *(line for code, line in warnings.items() if code == "PRESUMED_MASK"),
             f"{self.n_training} training and {self.n_test} test cases of {subjects} subjects, {self.folds} folds",
             f"{self.unchanged_files} files used as they are, {self.rewritten_files} rewritten",
         ]
         if self.excluded:
             lines.append(f"{len(self.excluded)} cases left out:")
             lines += [f"  {one.case.case}: {one.reason} [{one.code}]" for one in self.excluded]
-        by_code: dict[str, list[Finding]] = {}
-        for warning in self.warnings:
-            by_code.setdefault(warning.code, []).append(warning)
-        for code, same in by_code.items():
-            first = f"{same[0].case}: {same[0].problem}".removeprefix(": ")
-            more = f", and {len(same) - 1} more (see conversion_report.json)" if len(same) > 1 else ""
-            lines.append(f"Warning: {first}. {same[0].remedy}".rstrip() + f" [{code}]{more}")
+        lines += [line for code, line in warnings.items() if code != "PRESUMED_MASK"]
         if self.incomplete:
             lines += ["", f"Cases that lack a channel, with {', '.join(self.incomplete.cases[0].images)} only:"]
             lines += [str(self.incomplete), ""]
         lines.append(str(self.folder) if self.written else f"Dry run: nothing was written; would be {self.folder}")
         return "\n".join(lines)
+
+    def _warning_lines(self) -> dict[str, str]:
+        """One line for each code."""
+        by_code: dict[str, list[Finding]] = {}
+        for warning in self.warnings:
+            by_code.setdefault(warning.code, []).append(warning)
+        lines = {}
+        for code, same in by_code.items():
+            first = f"{same[0].case}: {same[0].problem}".removeprefix(": ")
+            more = f", and {len(same) - 1} more (see conversion_report.json)" if len(same) > 1 else ""
+            lines[code] = f"Warning: {first}. {same[0].remedy}".rstrip() + f" [{code}]{more}"
+        return lines
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,7 @@ class Job:
     def _what_records_depend_on(self) -> dict[str, object]:
         return {
             **asdict(self.options.alignment),
+            "masks": asdict(self.options.masks),
             **{
                 name: value
                 for name, value in asdict(self.options.checks).items()
@@ -281,6 +290,7 @@ class Job:
             "skip_bad": checks.skip_bad,
             "empty_masks": checks.empty_masks,
             **asdict(alignment),
+            **({"masks": str(self.options.masks)} if self.options.masks.chosen else {}),
             "quick": checks.quick,
             "clean": private,
             "allow": sorted(set(checks.allow)),
@@ -385,7 +395,13 @@ def no_training_case(findings: Sequence[Finding], exclusions: Sequence[Exclusion
     errors = [finding for finding in findings if finding.severity == "error"]
     if not errors:
         remedy = "A training case needs its images and a mask; look at what the scan says."
-        errors = [Finding("NO_TRAINING_CASES", f"no training case is left of those under {source}", remedy)]
+        unlabelled = [finding for finding in findings if finding.code == "UNLABELLED"]
+        problem = "; ".join(
+            [f"no training case is left of those under {source}", *(each.problem for each in unlabelled)]
+        )
+        files = tuple(file for finding in unlabelled for file in finding.files)
+        remedy = " ".join([remedy, *(each.remedy for each in unlabelled)])
+        errors = [Finding("NO_TRAINING_CASES", problem, remedy, files=files)]
         incomplete = [one for one in exclusions if one.code == "INCOMPLETE"]
         if incomplete:
             remedy = "Convert the images that all cases have (--channels T1w)."

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.checks.across import image_digests
+from dataset_conversion.checks.across import voxel_digests
 from dataset_conversion.convert import convert
 from dataset_conversion.dataset.target import raw_folder_or_environment
 from dataset_conversion.errors import ConversionError, stop
@@ -59,8 +59,10 @@ def merge(
     if a.channels != b.channels:
         problem = f"{a.folder.name} has the channels {', '.join(a.channels)}, {b.folder.name} {', '.join(b.channels)}"
         raise stop("CHANNELS_DIFFER", problem, "Convert both with the same --channels first.")
-    jobs = options.work.jobs
-    found = overlaps(a.cases, b.cases, image_digests(a.cases, jobs), image_digests(b.cases, jobs))
+    if "DUPLICATE_VOXELS" in options.checks.allow:
+        found = overlaps(a.cases, b.cases)
+    else:
+        found = overlaps(a.cases, b.cases, *voxel_digests(a.cases, b.cases, options.work.jobs))
     findings = overlap_findings(found, overlap)
     if findings:
         raise ConversionError(findings)

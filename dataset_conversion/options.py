@@ -40,6 +40,23 @@ class Target:
 
 
 @dataclass(frozen=True)
+class FileNames:
+    """How layouts that go by file names (ATLAS, BIDS) read them; not part of `ConvertOptions`."""
+
+    entity: Annotated[
+        tuple[str, ...],
+        Option(
+            "where several files could be the image or the mask: take those with this in their names (space-orig)",
+            metavar="KEY-VALUE",
+        ),
+    ] = ()
+    lesion_names: Annotated[
+        tuple[str, ...],
+        Option("words that say lesion in a mask's name, besides lesion, stroke and infarct (tumour)", metavar="WORD"),
+    ] = ()
+
+
+@dataclass(frozen=True)
 class Channels:
     """Which images, in which order, and what becomes of cases that lack one."""
 
@@ -67,6 +84,37 @@ class Alignment:
     resample_mask: Annotated[
         bool, Option("a mask drawn on another image than the reference follows that image, by nearest neighbour")
     ] = False
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What of a mask is lesion, where it has more than one value besides 0."""
+
+    labels: Annotated[
+        tuple[str, ...],
+        Option("values of the masks that are lesion (1 2 4, or 1,2,4); all others are not", "VALUE", "mask-labels"),
+    ] = ()
+    threshold: Annotated[
+        float | None, Option("masks of probabilities: lesion is from this value on (0.5)", "VALUE", "mask-threshold")
+    ] = None
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The labels as numbers.
+
+        Raises:
+            ValueError: where one is none.
+        """
+        return tuple(float(text) for label in self.labels for text in label.replace(",", " ").split())
+
+    @property
+    def chosen(self) -> bool:
+        return bool(self.labels) or self.threshold is not None
+
+    def __str__(self) -> str:
+        if self.threshold is not None:
+            return f"at least {self.threshold:g}"
+        return " or ".join(f"{value:g}" for value in self.values)
 
 
 @dataclass(frozen=True)
@@ -131,6 +179,7 @@ class ConvertOptions:
 
     channels: Annotated[Channels, Group("images and cases")] = field(default_factory=Channels)
     alignment: Annotated[Alignment, Group("several images of a case")] = field(default_factory=Alignment)
+    masks: Annotated[Masks, Group("masks that are not 0 and 1")] = field(default_factory=Masks)
     privacy: Annotated[Privacy, Group("privacy")] = field(default_factory=Privacy)
     checks: Annotated[Checks, Group("checks")] = field(default_factory=Checks)
     folds: Annotated[Folds, Group("folds of the cross-validation")] = field(default_factory=Folds)

@@ -69,7 +69,8 @@ def overlaps(
     """Find the people who are in both datasets.
 
     They have the same subject identifier in both, or one in an `ID_COLUMNS` of the other (or both the same one there),
-    or a scan with equal voxels. `sub-`, capitals and leading zeros make no difference to an identifier.
+    or a scan or a lesion mask with equal voxels. `sub-`, capitals and leading zeros make no difference to an
+    identifier.
 
     Args:
         first: cases of one dataset.
@@ -119,7 +120,8 @@ def overlap_findings(found: Sequence[Overlap], policy: Policy | None = None) -> 
         elif policy is None:
             remedy = (
                 f"{keep_first}, or all as one subject in the folds (--overlap group); if they are two people, give "
-                "one another subject in its case table."
+                "one another subject in its case table, and where it is voxels that are equal accept that (--allow "
+                "DUPLICATE_VOXELS)."
             )
             findings.append(Finding("OVERLAP", who, remedy))
     return findings

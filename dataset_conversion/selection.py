@@ -24,7 +24,7 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Selection:
-    """The cases to convert, with the chosen images in channel order; `incomplete` ones lack some of those."""
+    """The cases to convert, with the chosen images in channel order; `incomplete` ones lack some of those, not all."""
 
     cases: tuple[Case, ...]
     incomplete: tuple[Case, ...]
@@ -48,10 +48,13 @@ def select(found: Scan, channels: Sequence[str], exclude: Sequence[str]) -> Sele
     kept = _with_sites_of_other_sessions(_with_one_spelling_of_sites(kept))
     exclusions = [*(Exclusion(*each) for each in found.left_out), *exclusions]
     names_out = {one.case.case for one in exclusions}
+    of_others = _with_other_images_only(found, kept, channels)
     findings = [
         finding
         for finding in found.findings
-        if finding.case not in names_out and not _of_other_image(finding, channels)
+        if finding.case not in names_out
+        and not _of_other_image(finding, channels)
+        and not (finding.case in of_others and finding.code == "MISSING_MASK")
     ]
     reported = {finding.case for finding in findings if finding.severity == "error"}
     findings += _same_names(kept)
@@ -61,6 +64,9 @@ def select(found: Scan, channels: Sequence[str], exclude: Sequence[str]) -> Sele
         missing = [name for name, path in chosen.images.items() if not path]
         if case.case in reported:
             cases.append(chosen)
+            continue
+        if case.case in of_others:
+            exclusions.append(Exclusion(case, "INCOMPLETE", f"no {' and no '.join(channels)}"))
             continue
         if not any(case.images.values()):
             findings.append(_missing(case, "MISSING_IMAGE", "a case without any image", "Add its image"))
@@ -157,6 +163,15 @@ def _leave_out(found: Scan, exclude: Sequence[str]) -> tuple[list[Case], list[Ex
 def _of_other_image(finding: Finding, channels: Sequence[str]) -> bool:
     """Whether it is about which file is an image that nobody asked for."""
     return finding.code == "AMBIGUOUS_IMAGE" and not {role for role, _ in finding.files} & {"image", *channels}
+
+
+def _with_other_images_only(found: Scan, cases: Sequence[Case], channels: Sequence[str]) -> set[str]:
+    """Cases, by name, of which there are images, one or several that could be it, but of no chosen channel."""
+    images: dict[str, set[str]] = {case.case: {name for name, path in case.images.items() if path} for case in cases}
+    for finding in found.findings:
+        if finding.code == "AMBIGUOUS_IMAGE" and finding.case in images:
+            images[finding.case] |= {role for role, _ in finding.files}
+    return {case for case, names in images.items() if names and not names & {"image", *channels}}
 
 
 def _missing(case: Case, code: str, problem: str, remedy: str) -> Finding:

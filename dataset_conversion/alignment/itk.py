@@ -58,6 +58,14 @@ def _sitk_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
+def silence_warnings() -> None:
+    """Keep ITK from writing to stderr what it thinks of a header; the checks compare its grid with ours and say so.
+
+    For the whole process, so for programs to call and not for libraries.
+    """
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+
+
 class _OneThread:
     """While any thread of this process is inside, what ITK starts runs on one thread each.
 

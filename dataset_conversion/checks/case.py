@@ -122,7 +122,7 @@ def check_case(
             images[role] = read_image(found, role, source, voxels=not options.checks.quick)
     if case.masks:
         with contextlib.suppress(RejectedError):
-            mask = read_masks(found, source, options.checks.empty_masks)
+            mask = read_masks(found, source, options.masks, options.checks.empty_masks)
     transforms: tuple[Transform, ...] = ()
     if images and not found.has_errors:
         reference = options.alignment.reference or next(iter(images))
@@ -192,7 +192,8 @@ def _on_one_grid(
     fixed = images[reference]
     aligned, registrations = dict(images), {}
     for role, image in images.items():
-        if role == reference or _same_grid(image, fixed):
+        on_the_grid = _same_grid(image, fixed)
+        if role == reference or (on_the_grid and options.alignment.align != "rigid"):
             continue
         if options.alignment.align == "refuse":
             remedy = (
@@ -203,6 +204,8 @@ def _on_one_grid(
         fixed, image = _with_voxels(found, source, fixed), _with_voxels(found, source, image)
         _check_overlap(found, image, fixed)
         registration = _register(found, image, fixed) if options.alignment.align == "rigid" else None
+        if registration and on_the_grid and _in_place(found, image, fixed, registration):
+            continue
         if registration:
             registrations[role] = registration
         aligned[role] = _moved(image, fixed, registration)
@@ -280,6 +283,25 @@ def _register(found: Findings, image: Reading, fixed: Reading) -> Registration:
     for finding in registration.quality:
         found.warn(finding.code, finding.problem, finding.remedy, *places)
     return registration
+
+
+def _in_place(found: Findings, image: Reading, fixed: Reading, registration: Registration) -> bool:
+    """Whether an image on the reference's grid lies where it should, up to a voxel, and need not be interpolated."""
+    name, reference, by = name_of(image.file.role), name_of(fixed.file.role), registration.largest_displacement
+    places = (*image.file.places, *fixed.file.places)
+    if by <= min(voxel_sizes(fixed.affine)):
+        problem = (
+            f"the {name} is on the {reference}'s grid already, and the registration would move it by {by:.2f} mm at "
+            "most, which is less than a voxel: it stays as it is"
+        )
+        found.warn("SAME_GRID", problem, "No action needed.", *places)
+        return True
+    problem = (
+        f"the {name} is on the {reference}'s grid, but not in its place: the registration moves it by up to {by:.1f} "
+        f"mm; the mask is taken as drawn on the {reference}"
+    )
+    found.warn("SAME_GRID", problem, "Look at the picture; --reference says what the mask was drawn on.", *places)
+    return False
 
 
 def _reject(found: Findings, error: ConversionError, *places: tuple[str, str]) -> NoReturn:

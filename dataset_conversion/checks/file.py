@@ -12,6 +12,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from dataset_conversion.checks.alike import thumbnail
+from dataset_conversion.options import Masks
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
@@ -35,6 +37,7 @@ _MAX_VALUES_SHOWN = 8
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _SAMPLE = (slice(None, None, 5),) * 3  # every 125th voxel: enough for shares and numbers of values
 _FEW_VALUES = 16
+_SAME_VALUE = 1e-3  # ATLAS has 0.9999999776 for 1
 _SLAB = 8
 
 
@@ -99,13 +102,14 @@ class CheckedFile:
 class Statistics:
     """Of an image's voxels: extremes, how many lie in the upper half between them, and the share of those that are 0.
 
-    The first three are the same for the same voxels in whatever order.
+    The first three are the same for the same voxels in whatever order; for `thumbnail` see `alike`.
     """
 
     lowest: float
     highest: float
     upper: int
     zeros: float
+    thumbnail: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,16 +174,22 @@ def read_image(found: Findings, role: str, source: Path, *, voxels: bool = True)
     _note_odd_intensities(found, name, place, lowest, zeros, sample)
     middle = values.dtype.type(lowest / 2 + highest / 2)  # of the voxels' type, or all of them would be cast
     upper = sum(int(np.count_nonzero(slab > middle)) for slab in _slabs(values))
-    return replace(reading, statistics=Statistics(lowest, highest, upper, round(zeros, 4)))
+    return replace(reading, statistics=Statistics(lowest, highest, upper, round(zeros, 4), thumbnail(values)))
 
 
-def read_masks(found: Findings, source: Path, empty_masks: str) -> Reading:
+def read_masks(found: Findings, source: Path, masks: Masks, empty_masks: str) -> Reading:
     """Read and check the masks of a case and unite them where there are several.
+
+    Args:
+        found: of the case.
+        source: the folder of the data.
+        masks: what of them is lesion.
+        empty_masks: what becomes of one without a lesion.
 
     Raises:
         RejectedError: with the reason among the findings.
     """
-    parts = [_read_mask(found, source, path) for path in found.case.masks]
+    parts = [_read_mask(found, source, path, masks) for path in found.case.masks]
     first, *others = parts
     reading = first
     if others:
@@ -261,7 +271,7 @@ def _note_odd_intensities(
         found.warn("SUSPICIOUS_INTENSITY", problem, remedy, place)
 
 
-def _read_mask(found: Findings, source: Path, path: str) -> Reading:
+def _read_mask(found: Findings, source: Path, path: str, masks: Masks) -> Reading:
     """One mask whose lesion has one value."""
     reading = _read(found, "mask", source, path, voxels=True)
     values, place = _voxels(reading), ("mask", path)
@@ -270,6 +280,8 @@ def _read_mask(found: Findings, source: Path, path: str) -> Reading:
     if not np.isfinite((lowest, highest)).all():
         bad = int(values.size - np.isfinite(values).sum())
         found.reject("NOT_FINITE", f"the mask: {bad} voxels are NaN or infinite", "Redraw or re-export it", place)
+    if masks.chosen:
+        return _chosen(found, reading, masks)
     if lowest < 0:
         problem = f"the mask has negative values, down to {lowest:.10g}"
         found.refuse("MASK_NEGATIVE", problem, remedy, place)
@@ -280,9 +292,29 @@ def _read_mask(found: Findings, source: Path, path: str) -> Reading:
         shown = ", ".join(f"{value:.10g}" for value in distinct[:_MAX_VALUES_SHOWN])
         more = f" … {distinct[-1]:.10g}" if len(distinct) > _MAX_VALUES_SHOWN else ""
         problem = f"the mask has {len(distinct)} non-zero values ({shown}{more}), so what is lesion is not clear"
-        found.refuse("MASK_VALUES", problem, remedy, place)
+        if "MASK_VALUES" not in found.allow:
+            remedy = (
+                "Say which are lesion (--mask-labels 1 2), for probabilities from which value on (--mask-threshold 0.5)"
+            )
+            found.reject("MASK_VALUES", problem, remedy, place)
+        found.warn("MASK_VALUES", problem, "Allowed: all but 0 are lesion.", place)
         return replace(reading, voxels=(values != 0).astype(np.uint8)).changed("all values but 0 become 1")
     return reading
+
+
+def _chosen(found: Findings, reading: Reading, masks: Masks) -> Reading:
+    """The mask with 1 where its values are those of a lesion, and how much that is of what is not 0."""
+    values = _voxels(reading)
+    if masks.threshold is not None:
+        lesion = values >= masks.threshold
+    else:
+        lesion = np.logical_or.reduce([np.abs(values - value) < _SAME_VALUE for value in masks.values])
+    if values.dtype.kind in "iu" and np.array_equal(lesion, values):
+        return reading
+    before, after = (volume_ml(int(np.count_nonzero(each)), reading.affine) for each in (values, lesion))
+    problem = f"lesion is where the mask is {masks}: {after:.4g} ml, of {before:.4g} ml that are not 0"
+    found.warn("MASK_CHOSEN", problem, "As asked for.", *reading.file.places)
+    return replace(reading, voxels=lesion.astype(np.uint8)).changed(f"lesion is where the mask is {masks}")
 
 
 def no_lesion(found: Findings, problem: str, remedy: str, empty_masks: str, *places: tuple[str, str]) -> Lesion:

@@ -18,7 +18,7 @@ folder without such names may hold R1.x: see `atlas_v1`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -28,6 +28,7 @@ from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import atlas_v1
 from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import KnownIssue, Layout, Scan
+from dataset_conversion.layouts.lesion_names import MASK_SUFFIXES, SEGMENTATION_SUFFIXES, meaning
 from dataset_conversion.layouts.named_files import image_name
 from dataset_conversion.layouts.pairing import MASK, NOT_USED, Convention, find_cases
 from dataset_conversion.tables.case_table import Case
@@ -44,18 +45,20 @@ _SITE_FOLDER = re.compile(r"R\d{3}|SOOP", re.IGNORECASE)
 _SITE_IN_SUBJECT = re.compile(r"(r\d{3})s\d+|(soop)\d+", re.IGNORECASE)
 
 
-def find(source: Path, entities: Mapping[str, str] = MappingProxyType({})) -> Scan:
+def find(source: Path, entities: Mapping[str, str] = MappingProxyType({}), lesion_names: Collection[str] = ()) -> Scan:
     """Find the cases of an ATLAS folder of any release.
 
     Args:
         source: the folder.
         entities: which files to take where a case has several: `{"space": "orig"}`.
+        lesion_names: words that say lesion in a mask's name, besides lesion, stroke and infarct.
 
     Raises:
         ConversionError: when the folder does not exist or holds no case, or no file has such an entity.
     """
     try:
-        found = find_cases(source, _CONVENTION, entities)
+        convention = replace(_CONVENTION, role=partial(_role, lesion_names=lesion_names))
+        found = find_cases(source, convention, entities)
     except ConversionError as error:
         if error.findings[0].code != "NO_CASES" or entities:
             raise
@@ -81,23 +84,18 @@ def _mixed(older: Sequence[Case]) -> list[Finding]:
     return [Finding("MIXED_RELEASES", problem, remedy)]
 
 
-def layout(entities: Mapping[str, str] = MappingProxyType({})) -> Layout:
+def layout(entities: Mapping[str, str] = MappingProxyType({}), lesion_names: Collection[str] = ()) -> Layout:
     """The layout that takes the files with these entities where a case has several; see `named_files.choose`."""
-    return Layout(name="atlas", find=partial(find, entities=entities), about=_ABOUT, known_issues=_KNOWN_ISSUES)
+    find_such = partial(find, entities=entities, lesion_names=lesion_names)
+    return Layout(name="atlas", find=find_such, about=_ABOUT, known_issues=_KNOWN_ISSUES)
 
 
-def _role(name: BidsName) -> str:
+def _role(name: BidsName, lesion_names: Collection[str] = ()) -> str:
     if image_name(name.suffix) == IMAGE and not name.words:
         return IMAGE
-    if name.suffix.lower() != "mask":
+    if name.suffix.lower() not in (*MASK_SUFFIXES, *SEGMENTATION_SUFFIXES):
         return ""
-    return MASK if _is_lesion_mask(name) else NOT_USED
-
-
-def _is_lesion_mask(name: BidsName) -> bool:
-    """`label-L` (lesion, not left), `label-lesion` or `desc-T1lesion`, but not a mask of the brain, say."""
-    label, desc = name.entities.get("label", "").lower(), name.entities.get("desc", "").lower()
-    return not name.words and ("lesion" in label + desc or (label in ("l", "r") and not desc))
+    return MASK if not name.words and meaning(name, lesion_names) == "lesion" else NOT_USED
 
 
 def _site(path: PurePosixPath, subject: str) -> str:
@@ -114,6 +112,7 @@ _CONVENTION = Convention(
     site=_site,
     images=(IMAGE,),
     unlabelled="train",
+    source_says_part=True,
     one_release=True,
 )
 

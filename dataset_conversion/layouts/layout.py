@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dataset_conversion.options import Masks
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
@@ -44,6 +45,7 @@ class Layout:
         find: raises ConversionError for a folder that does not exist or has no case of this layout.
         about: descriptive entries of nnU-Net's dataset.json: description, reference, licence.
         drawn_on: the image on which the masks were drawn, where the layout says so.
+        masks: what of a mask is lesion, where the layout says so.
     """
 
     name: str
@@ -51,3 +53,4 @@ class Layout:
     about: Mapping[str, str] = field(default_factory=dict)
     known_issues: tuple[KnownIssue, ...] = ()
     drawn_on: str = ""
+    masks: Masks = field(default_factory=Masks)

@@ -158,6 +158,8 @@ def _rows(source: Path, path: PurePosixPath) -> Iterator[tuple[Key, dict[str, st
     name = entities.parse(path.name) if lower.startswith("sub-") else None
     if lower.startswith("sub-") and (name is None or name.suffix.lower() not in ("metadata", "sessions")):
         return
+    if (source / path).exists() and not (source / path).is_file():
+        raise _UnreadError("not a regular file", "Put the table itself in its place, if it matters.")
     subject = name.entities.get("sub", "") if name else ""
     session = name.entities.get("ses", "") if name else ""
     header, table = _table(source / path, any_header=name is not None)
@@ -202,33 +204,15 @@ def _text_lines(path: Path) -> Iterator[list[str]]:
 def _xlsx_lines(path: Path) -> list[list[str]]:
     """All rows of the first sheet that names a subject column, or of the first sheet."""
     try:
-        from openpyxl import load_workbook
-    except ImportError:
-        remedy = "Run: pip install openpyxl (or save the file as CSV beside it)."
-        raise _UnreadError("openpyxl, which reads XLSX, is not installed", remedy) from None
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-        try:
-            sheets = [[[_text(cell) for cell in row] for row in sheet.values] for sheet in book.worksheets]
-        finally:
-            book.close()
-    except OSError as error:
-        raise _UnreadError(str(error.strerror or error), "Make it readable, if it matters.") from None
-    except Exception as error:  # a damaged workbook fails anywhere in zipfile, the XML parser or openpyxl
-        raise _UnreadError(f"not an XLSX workbook ({error})", "Save it again, or as CSV.") from None
+        sheets = spreadsheets.sheets(path)
+    except spreadsheets.WorkbookError as error:
+        raise _UnreadError(str(error), error.remedy) from None
     named = (
         rows
         for rows in sheets
         if any(column_name(cell) in _SUBJECT_COLUMNS for row in rows[:_HEADER_ROWS] for cell in row)
     )
     return next(named, sheets[0] if sheets else [])
-
-
-def _text(cell: object) -> str:
-    """A cell as the spreadsheet shows it: Excel stores every number as a float."""
-    if cell is None:
-        return ""
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
 
 
 def _is_duration(text: str) -> bool:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from dataset_conversion.errors import ConversionError
-from dataset_conversion.layouts.source import first_dicom
+from dataset_conversion.layouts.source import other_forms
 from nnunet_transformers.common.problems import Finding
 
 SHOWN = 5
@@ -39,8 +39,9 @@ def explain(
         remedy = f"The expressions fit from {above} on: give that folder." if above else remedy
     elif paths:
         problem = f"no NIfTI file (.nii.gz, .nii) among the {len(paths)} files under {source}"
-        if first_dicom(source, paths):
-            remedy = "There are DICOM files: convert them to NIfTI with dcm2niix first."
+        if others := other_forms(source, list(paths)):
+            problem += f"; {others[0]}"
+            remedy = others[1]
     return ConversionError([Finding("NO_CASES", problem, remedy, files=tuple(shown)), *findings])
 
 

@@ -5,10 +5,11 @@ What the names of a family of data sets mean (ATLAS, generic BIDS) is a `Convent
 
 from __future__ import annotations
 
+import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -17,16 +18,19 @@ from dataset_conversion.layouts import entities as bids
 from dataset_conversion.layouts import metadata as release
 from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import Scan
+from dataset_conversion.layouts.lesion_names import word_for
 from dataset_conversion.layouts.metadata import Metadata
 from dataset_conversion.layouts.named_files import IMAGE_NAMES, NamedFile, choose, in_space, known, options
 from dataset_conversion.layouts.source import list_files, no_cases
 from dataset_conversion.tables.case_table import Case, Split, case_name, plain_name
 from nnunet_transformers.common.problems import Finding
-from nnunet_transformers.common.words import some
+from nnunet_transformers.common.words import counted, joined, some
 
 MASK = "mask"
 POSSIBLE_MASK = "possible mask"
-"""A segmentation that may be of tissue: the mask where the case has no other."""
+"""A mask whose name does not say what it is of: taken where no name of the folder says lesion."""
+SEGMENTATION = "segmentation"
+"""One that is of lesions only if its sidecar says so."""
 NOT_USED = "not used"
 
 _CHANNEL_ORDER = ("T1w", "FLAIR")
@@ -44,10 +48,12 @@ class Convention:
         kind: the family, for messages.
         expected: what its folders look like, for the error of a folder without cases.
         mask_example: the end of a mask's name, for the error of a missing one.
-        role: the name of an image, MASK, POSSIBLE_MASK, NOT_USED (shown where something is missing) or "" for a name.
+        role: the name of an image, MASK, POSSIBLE_MASK, SEGMENTATION, NOT_USED (shown where something is missing) or ""
+            for a name.
         site: the site that folder and subject (without `sub-`) tell; "" where they do not.
         images: the images that a case has even where no file is found.
         unlabelled: the part of a case without a mask of which nothing else says the part.
+        source_says_part: whether the folder given may be the part Training or Testing of a release.
         one_release: whether all images, and all masks, of a case must come from one folder of subjects.
     """
 
@@ -58,6 +64,7 @@ class Convention:
     site: Callable[[PurePosixPath, str], str]
     images: tuple[str, ...]
     unlabelled: Split
+    source_says_part: bool
     one_release: bool
 
 
@@ -74,7 +81,10 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
     """
     paths, unreadable = list_files(source, convention.expected)
     files, findings = _named_files(paths, convention)
-    if not any(_is_image(file) or file.role == MASK for file in files):
+    files, presumed = _with_masks_decided(files, source)
+    findings += _presumed(presumed)
+    has_image = any(_is_image(file) and file.name.is_nifti for file in files)
+    if not has_image and not (convention.images and any(_is_image(file) or file.role == MASK for file in files)):
         raise no_cases(source, paths, convention.kind, convention.expected, [*unreadable, *findings])
     wanted = {key.lower(): value for key, value in entities.items()}
     _check_entities(files, wanted)
@@ -90,7 +100,8 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
         *unreadable,
         *findings,
         *(finding for one in found for finding in one.findings),
-        *_unlabelled([one.case for one in found if one.unlabelled]),
+        *_unlabelled([one for one in found if one.unlabelled]),
+        *_stated_parts(found),
         *_mixed_images(found),
         *tree.metadata.findings,
         *release.review(tree.metadata, cases),
@@ -100,12 +111,19 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
 
 @dataclass(frozen=True)
 class _Found:
-    """A case, what is wrong with it, the files chosen for it, and whether it is in the test part for want of a mask."""
+    """A case, what is wrong with it, the files chosen for it, and whether it is in the test part for want of a mask.
+
+    Attributes:
+        not_used: masks that are not the lesion's, by their names.
+        stated: the part that the metadata say.
+    """
 
     case: Case
     findings: tuple[Finding, ...]
     images: Mapping[str, NamedFile]
     unlabelled: bool
+    not_used: tuple[NamedFile, ...] = ()
+    stated: str = ""
 
 
 class _Tree:
@@ -122,7 +140,7 @@ class _Tree:
         self.convention = convention
         self.entities = entities
         self.metadata = metadata
-        self.part_of_source = _part_of_source(source)
+        self.part_of_source = _part_of_source(source) if convention.source_says_part else None
         self.files_of: dict[tuple[str, str], list[NamedFile]] = defaultdict(list)
         self.files_with: dict[str, list[NamedFile]] = defaultdict(list)
         for file in files:
@@ -137,14 +155,14 @@ class _Tree:
         if not any(_is_image(file) or file.role == MASK for file in files):
             return None
         candidates = {name: self._candidates(files, name) for name in self.image_names}
-        masks = self._candidates(files, MASK) or self._candidates(files, POSSIBLE_MASK)
+        masks = self._candidates(files, MASK)
         images = _in_the_masks_space(candidates, masks)
         name = case_name(f"sub-{subject}", session)
         told = self.metadata.of(f"sub-{subject}", session)
         every_image = [file for found in candidates.values() for file in found]
         parts = {part for file in every_image + masks or files if (part := part_of(file.path.parts[:-1]))}
-        if stated := part_of([told.get("split", "")]):
-            parts.add(stated)
+        stated = part_of([told.get("split", "")])
+        parts |= {stated} if stated else set()
         # A mask that was not asked for, or is not NIfTI, is missing: the case does not become an unlabelled one.
         labelled = masks or any(file.role == MASK and file.name.extension != ".json" for file in files)
         by_default = self.part_of_source or ("train" if labelled else self.convention.unlabelled)
@@ -174,7 +192,8 @@ class _Tree:
             metadata=release.for_table(told),
         )
         unlabelled = not masks and not parts and not self.part_of_source and split == "test"
-        return _Found(case, tuple(report.findings), chosen, unlabelled)
+        not_used = tuple(file for file in files if file.role == NOT_USED and file.name.extension != ".json")
+        return _Found(case, tuple(report.findings), chosen, unlabelled, not_used, stated or "")
 
     def _candidates(self, files: Sequence[NamedFile], role: str) -> list[NamedFile]:
         return choose(
@@ -249,10 +268,13 @@ class _Report:
     def no_mask(self, images: Sequence[NamedFile], example: str, entities: Mapping[str, str]) -> None:
         problem = f"a training image without its lesion mask{_with(entities)}"
         remedy = f"Add the mask ({example}), move the case to a folder called Testing"
-        self._add("MISSING_MASK", problem, remedy, images, self._not_used(images))
+        not_used = self._not_used(images)
+        if words := _asking_for(not_used):
+            remedy += f", say what in the name means a lesion ({words})"
+        self._add("MISSING_MASK", problem, remedy, images, not_used)
 
     def _not_used(self, used: Sequence[NamedFile]) -> list[NamedFile]:
-        return [file for file in self.files if file not in used and file.name.extension != ".json"][:3]
+        return [file for file in self.files if file not in used and file.name.extension != ".json"]
 
     def _add(
         self,
@@ -263,7 +285,7 @@ class _Report:
         unused: Iterable[NamedFile] = (),
         severity: Literal["error", "warning"] = "error",
     ) -> None:
-        shown = [("mask" if file.role == POSSIBLE_MASK else file.role, str(file.path)) for file in files]
+        shown = [(file.role, str(file.path)) for file in files]
         shown += [(NOT_USED, str(file.path)) for file in unused]
         remedy = f"{remedy}, or exclude the case (--exclude {self.case})."
         self.findings.append(Finding(code, problem, remedy, self.case, tuple(shown), severity))
@@ -303,6 +325,57 @@ def _named_files(paths: Sequence[PurePosixPath], convention: Convention) -> tupl
     remedy = "Rename them if they are needed: letters and digits, with - after a key and _ between the parts."
     shown = tuple((NOT_USED, str(path)) for path in strange[:3])
     return files, [Finding("NAME_NOT_BIDS", problem, remedy, files=shown, severity="warning")]
+
+
+def _with_masks_decided(files: Sequence[NamedFile], source: Path) -> tuple[list[NamedFile], list[NamedFile]]:
+    """The files with MASK or NOT_USED as the role of each mask, and those that are taken though no name says lesion.
+
+    What a name does not say its sidecar may. A mask of which nothing says anything is the lesion's where nothing else
+    in the folder is: with one that is, it would be of something else.
+    """
+    said = [replace(file, role=_role_by_sidecar(file, source)) for file in files]
+    if any(file.role == MASK and file.name.is_nifti for file in said):
+        return [_as(NOT_USED, file) if file.role == POSSIBLE_MASK else file for file in said], []
+    taken = [file for file in said if file.role == POSSIBLE_MASK and file.name.is_nifti]
+    return [_as(MASK, file) if file.role == POSSIBLE_MASK else file for file in said], taken
+
+
+def _as(role: str, file: NamedFile) -> NamedFile:
+    return replace(file, role=role)
+
+
+def _role_by_sidecar(file: NamedFile, source: Path) -> str:
+    """The role with what a sidecar's `Type` (BIDS: Lesion, Brain, Face, ROI) says of a mask whose name says nothing."""
+    if file.role not in (POSSIBLE_MASK, SEGMENTATION) or file.name.extension == ".json":
+        return NOT_USED if file.role == SEGMENTATION else file.role
+    sidecar = source / file.path.with_name(f"{file.path.name.partition('.')[0]}.json")
+    try:
+        content = json.loads(sidecar.read_bytes()) if sidecar.is_file() else {}
+        kind = str(content.get("Type", "")).strip().lower()
+    except (OSError, ValueError, AttributeError):
+        kind = ""
+    if kind == "lesion":
+        return MASK
+    return NOT_USED if file.role == SEGMENTATION or kind not in ("", "roi") else file.role
+
+
+def _presumed(masks: Sequence[NamedFile]) -> list[Finding]:
+    """Said of `_mask` and `_roi`; `_seg` is what the tools write that this layout knows."""
+    masks = [mask for mask in masks if mask.name.suffix.lower() != "seg"]
+    if not masks:
+        return []
+    problem = (
+        f"{counted(len(masks), 'mask')} taken for the lesion's, though no name says so, such as {masks[0].path.name}"
+    )
+    remedy = f"Look at some. {_asking_for(masks)} takes them without this warning."
+    shown = tuple((MASK, str(mask.path)) for mask in masks)
+    return [Finding("PRESUMED_MASK", problem, remedy, files=shown, severity="warning")]
+
+
+def _asking_for(files: Iterable[NamedFile]) -> str:
+    """The option that takes these masks for the lesion's, or those of one word; empty where there is none."""
+    words = sorted({word_for(file.name) for file in files if file.role in (NOT_USED, POSSIBLE_MASK)})
+    return f"--lesion-names {' or '.join(words)}" if words else ""
 
 
 def _without_case(
@@ -390,13 +463,30 @@ def _part_of_source(source: Path) -> Split | None:
     return part_of(folders[-1:])
 
 
-def _unlabelled(cases: Sequence[Case]) -> list[Finding]:
-    if not cases:
+def _unlabelled(found: Sequence[_Found]) -> list[Finding]:
+    if not found:
         return []
-    names = some([case.case for case in cases])
-    problem = f"{len(cases)} cases have no lesion mask and go to the test images ({names})"
+    names = some([one.case.case for one in found])
+    problem = f"{len(found)} cases have no lesion mask and go to the test images ({names})"
     remedy = "Add the masks, or exclude the cases, if that is not meant."
-    return [Finding("UNLABELLED", problem, remedy, severity="warning")]
+    not_used = [file for one in found for file in one.not_used]
+    if not_used:
+        files = some([file.path.name for file in not_used])
+        problem += f"; {counted(len(not_used), 'mask')} of something else by the name, not used: {files}"
+        remedy += f" If one of these words means a lesion: {_asking_for(not_used)}."
+    shown = tuple((NOT_USED, str(file.path)) for file in not_used)
+    return [Finding("UNLABELLED", problem, remedy, files=shown, severity="warning")]
+
+
+def _stated_parts(found: Sequence[_Found]) -> list[Finding]:
+    """Nobody asked for the column, so it is said that it decides."""
+    counts = Counter(one.stated for one in found if one.stated)
+    if not counts:
+        return []
+    parts = joined([f"{count} for {part}" for part, count in sorted(counts.items(), reverse=True)])
+    problem = f"the column split of the metadata says which cases are for what: {parts}"
+    remedy = "Rename the column if it means something else; a case table (scan, edit, convert --table) says it too."
+    return [Finding("SPLIT_COLUMN", problem, remedy, severity="warning")]
 
 
 def _mixed_images(found: Sequence[_Found]) -> list[Finding]:

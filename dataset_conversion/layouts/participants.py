@@ -1,9 +1,10 @@
-"""A sheet about the participants: one row per subject, or per subject and session, as CSV from any spreadsheet."""
+"""A sheet about the participants: one row per subject, or per subject and session; CSV of any spreadsheet, or XLSX."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.tables import spreadsheets
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
-from nnunet_transformers.common.words import some
+from nnunet_transformers.common.words import counted, some
 
 _TABLE_COLUMN = re.compile(r"case|subject|session|site|split|mask(_\d+)?")
 _SHOWN = 5
@@ -47,9 +48,12 @@ def add_participants(
     """
     path = source / participants.path
     rows, columns = _read(path, participants, {name for case in cases for name in case.images})
+    keys = {case.case: (_bare(case.subject), _bare(case.session) if participants.session else "") for case in cases}
+    spelled = _across_zeros(set(keys.values()), rows)
     complete, without, used = [], [], set()
     for case in cases:
-        key = (_bare(case.subject), _bare(case.session) if participants.session else "")
+        key = keys[case.case]
+        key = spelled.get(key, key)
         row = rows.get(key, {})
         used.add(key)
         if not row:
@@ -57,20 +61,45 @@ def add_participants(
         metadata = {name: row.get(name, "") for name in columns}
         site = case.site or row.get(participants.site, "").strip()
         complete.append(replace(case, site=site, metadata={**case.metadata, **metadata}))
+    findings = []
+    if spelled:
+        pairs = [f"{there[0]} for {own[0]}" for own, there in spelled.items()]
+        problem = f"{counted(len(spelled), 'name')} of {path} matched but for leading zeros: {some(pairs, _SHOWN)}"
+        findings.append(Finding("SHEET_ZEROS", problem, "Spreadsheets make 12 of 0012.", severity="warning"))
     if not without:
-        return complete, []
+        return complete, findings
     problem = f"{len(without)} of {len(cases)} cases have no row in {path}: {some(without, _SHOWN)}"
     unused = [" ".join(filter(None, key)) for key in rows if key not in used]
     remedy = f"Rows without a case: {some(unused, _SHOWN)}. " if unused else ""
-    remedy += "Names must agree to the letter; spreadsheets make 12 of 0012."
-    return complete, [Finding("SHEET_SUBJECT", problem, remedy, severity="warning")]
+    remedy += "Names must agree to the letter, but for leading zeros where they leave no choice."
+    return complete, [*findings, Finding("SHEET_SUBJECT", problem, remedy, severity="warning")]
+
+
+def _across_zeros(
+    cases: Collection[tuple[str, str]], rows: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[str, str]]:
+    """The key of the row for each case without one of its own name, where one case and one row are the same number."""
+
+    def plain(key: tuple[str, str]) -> tuple[str, str]:
+        return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", key[0]), key[1]
+
+    cases_of, rows_of = defaultdict(list), defaultdict(list)
+    for key in sorted(cases):
+        cases_of[plain(key)].append(key)
+    for key in rows:
+        rows_of[plain(key)].append(key)
+    return {
+        own[0]: rows_of[key][0]
+        for key, own in cases_of.items()
+        if own[0] not in rows and len(own) == len(rows_of[key]) == 1
+    }
 
 
 def _read(
     path: Path, participants: Participants, images: set[str]
 ) -> tuple[dict[tuple[str, str], Mapping[str, str]], list[str]]:
     """Rows by (subject, session), and the columns to carry along."""
-    lines = spreadsheets.rows(_text(path))
+    lines = _lines(path, participants.key)
     rows: dict[tuple[str, str], Mapping[str, str]] = {}
     line_of: dict[tuple[str, str], int] = {}
     findings = []
@@ -120,13 +149,27 @@ def _columns(path: Path, participants: Participants, header: Sequence[str], imag
     return columns
 
 
-def _text(path: Path) -> str:
+def _lines(path: Path, key: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of the sheet, each with its number; of a workbook's sheets the first with the subject's column."""
+    content = _content(path)
+    if not spreadsheets.is_workbook(content):
+        return spreadsheets.rows(_text(path, content))
     try:
-        content = path.read_bytes()
+        sheets = spreadsheets.sheets(path)
+    except spreadsheets.WorkbookError as error:
+        raise _unreadable(path, str(error), error.remedy) from None
+    numbered = [[(line, row) for line, row in enumerate(sheet, 1) if any(row)] for sheet in sheets]
+    return iter(next((rows for rows in numbered if rows and key in rows[0][1]), numbered[0] if numbered else []))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error.strerror or str(error)) from None
-    if spreadsheets.is_workbook(content):
-        raise _unreadable(path, "it is a workbook", "Save the sheet as CSV (UTF-8).")
+
+
+def _text(path: Path, content: bytes) -> str:
     try:
         return spreadsheets.decode(content)
     except UnicodeDecodeError as error:

@@ -24,6 +24,7 @@ from dataset_conversion.layouts import no_match
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.participants import Participants, add_participants
 from dataset_conversion.layouts.source import list_files, no_cases
+from dataset_conversion.options import Masks
 from dataset_conversion.tables.case_table import Case, Split, case_name
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.words import counted, some
@@ -51,6 +52,7 @@ class Patterns:
         masks: whether a case has one mask, or several that are parts of one.
         test: a case is a test case if one of its files matches. None: what has no mask is; empty: none is.
         exclude: cases or subjects.
+        lesion: what of a mask is lesion.
         subject_name: a subject's name, with groups in braces; `sub-` is put in front.
         kind: for a built-in layout: what it finds, for messages.
         expected: for a built-in layout: what it looks for, as a sentence. Users cannot mend its expressions.
@@ -64,6 +66,7 @@ class Patterns:
     exclude: tuple[str, ...] = ()
     subject_name: str = "{subject}"
     drawn_on: str = ""
+    lesion: Masks = field(default_factory=Masks)
     participants: Participants | None = None
     about: Mapping[str, str] = field(default_factory=dict)
     kind: str = ""
@@ -100,7 +103,7 @@ class _Matched(NamedTuple):
 def layout(patterns: Patterns, name: str) -> Layout:
     """The layout that finds cases by these patterns."""
     find = partial(find_cases, patterns)
-    return Layout(name=name, find=find, about=patterns.about, drawn_on=patterns.drawn_on)
+    return Layout(name=name, find=find, about=patterns.about, drawn_on=patterns.drawn_on, masks=patterns.lesion)
 
 
 def find_cases(patterns: Patterns, source: Path) -> Scan:

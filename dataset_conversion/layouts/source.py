@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +11,16 @@ from dataset_conversion.layouts.walk import walk
 from nnunet_transformers.common.problems import Finding
 
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+_TO_NIFTI = {
+    ".mgz": "mri_convert IMAGE.mgz IMAGE.nii.gz (FreeSurfer)",
+    ".mgh": "mri_convert IMAGE.mgh IMAGE.nii.gz (FreeSurfer)",
+    ".img": "fslchfiletype NIFTI_GZ IMAGE.img (FSL)",
+    ".hdr": "fslchfiletype NIFTI_GZ IMAGE.hdr (FSL)",
+    ".mnc": "mnc2nii IMAGE.mnc IMAGE.nii (MINC), then gzip",
+    ".nrrd": "SimpleITK or 3D Slicer",
+    ".mha": "SimpleITK or 3D Slicer",
+}
+"""Other forms of images, and what makes NIfTI of them."""
 _MAX_OPENED = 1000
 
 
@@ -45,13 +56,23 @@ def no_cases(
     problem = f"no {kind} case among the {len(paths)} files under {source}"
     if paths:
         problem += f", such as {', '.join(str(path) for path in paths[:3])}"
-    dicom = first_dicom(source, paths)
-    if dicom:
-        problem += f"; {dicom} is a DICOM file"
-        expected = (
-            f"Convert DICOM to NIfTI with dcm2niix first (dcm2niix -z y -o NIFTI_FOLDER DICOM_FOLDER). {expected}"
-        )
-    return ConversionError([Finding("NO_CASES", problem, expected), *findings])
+    if others := other_forms(source, paths):
+        problem += f"; {others[0]}"
+    return ConversionError([Finding("NO_CASES", problem, " ".join([*others[1:], expected])), *findings])
+
+
+def other_forms(source: Path, paths: Sequence[PurePosixPath]) -> list[str]:
+    """What the files are and the command that makes NIfTI of them, where they are images in another form."""
+    if dicom := first_dicom(source, paths):
+        folders = f"{shlex.quote(f'{source.name}_nifti')} {shlex.quote(str(source))}"
+        # dcm2niix makes no folder.
+        command = f"mkdir -p {shlex.quote(f'{source.name}_nifti')} && dcm2niix -z y -f %i_%t_%p -o {folders}"
+        return [f"{dicom} is a DICOM file", f"Convert DICOM to NIfTI with dcm2niix first: {command}."]
+    for path in paths:
+        ending = path.suffix.lower()
+        if ending in _TO_NIFTI:
+            return [f"{path} is not NIfTI", f"Images must be NIfTI: {_TO_NIFTI[ending]}."]
+    return []
 
 
 def first_dicom(source: Path, paths: Iterable[PurePosixPath]) -> PurePosixPath | None:

@@ -25,17 +25,18 @@ def layout(path: Path) -> Layout:
         if not cases:
             raise stop("NO_CASES", f"{path} has no row under its header", "Add one per subject and session.")
         _check_images_are_before_mask(path, cases, source)
-        return Scan(tuple(cases), tuple(_unlabelled(len([case for case in cases if not case.masks]), len(cases))))
+        unlabelled = _unlabelled(len([case for case in cases if not case.masks]), len(cases))
+        return Scan(tuple(cases), (*_name_problems(cases), *unlabelled))
 
     return Layout("table", find)
 
 
 def _read(path: Path, source: Path) -> list[Case]:
     """Bytes that are not UTF-8 are names on disk as they are, or else the Windows encoding of an older spreadsheet."""
-    cases = case_table.read(path)
+    cases = case_table.read(path, any_name=True)
     odd = [text for case in cases for text in _texts(case) if any("\udc80" <= letter <= "\udcff" for letter in text)]
     if odd and not any(os.path.lexists(source / text) for text in odd):
-        return case_table.read(path, keep_bytes=False)
+        return case_table.read(path, keep_bytes=False, any_name=True)
     return cases
 
 
@@ -73,6 +74,16 @@ def _check_images_are_before_mask(path: Path, cases: Sequence[Case], source: Pat
     if columns:
         problem = f"{path}, line 1: images in columns behind mask, which are no channels: {', '.join(sorted(columns))}"
         raise stop("TABLE_COLUMNS", problem, "Put the columns of images before mask, or remove them.")
+
+
+def _name_problems(cases: Sequence[Case]) -> list[Finding]:
+    return [
+        Finding(
+            "CASE_NAME", f"{case.case!r} cannot be a case", f"{case_table.NAME_REMEDY} Or --pseudonymise.", case.case
+        )
+        for case in cases
+        if not case_table.is_case_name(case.case)
+    ]
 
 
 def _unlabelled(count: int, total: int) -> list[Finding]:

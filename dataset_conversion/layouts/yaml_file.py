@@ -5,6 +5,7 @@ All values are taken as the text that stands in the file, so that 0012 stays 001
 
 from __future__ import annotations
 
+import math
 import re
 import string
 import unicodedata
@@ -19,13 +20,26 @@ from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.layouts.layout import Layout
 from dataset_conversion.layouts.participants import Participants
 from dataset_conversion.layouts.patterns import GROUPS, MASK, Patterns, layout
+from dataset_conversion.options import Masks
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.words import joined, nearest
 from nnunet_transformers.common.yaml_fields import NotReadableError, Problem, Problems, Value, compose
 
 _ABOUT = ("description", "reference", "licence")
 _FIELDS = (
-    *("images", "mask", "masks", "drawn_on", "subject_name", "test", "ignore", "exclude", "table"),
+    *(
+        "images",
+        "mask",
+        "masks",
+        "mask_labels",
+        "mask_threshold",
+        "drawn_on",
+        "subject_name",
+        "test",
+        "ignore",
+        "exclude",
+        "table",
+    ),
     *_ABOUT,
 )
 _TABLE_FIELDS = ("file", "key", "session", "site", "columns")
@@ -171,9 +185,32 @@ def _patterns(root: _Value) -> Patterns:
         exclude=tuple(fields["exclude"].texts()) if "exclude" in fields else (),
         subject_name=subject_name,
         drawn_on=fields["drawn_on"].one_of(images) if "drawn_on" in fields and images else "",
+        lesion=_lesion(fields),
         participants=_table(fields["table"]) if "table" in fields else None,
         about={name: fields[name].text() for name in _ABOUT if name in fields},
     )
+
+
+def _lesion(fields: Mapping[str, _Value]) -> Masks:
+    """What of a mask is lesion."""
+    labels = fields["mask_labels"].texts() if "mask_labels" in fields else {}
+    for text, value in labels.items():
+        if not _is_number(text):
+            value.wrong(f"is {text!r}, not a number", "Write labels as [1, 2, 4].")
+    threshold = fields["mask_threshold"].text() if "mask_threshold" in fields else ""
+    if threshold and not _is_number(threshold):
+        fields["mask_threshold"].wrong(f"is {threshold!r}, not a number", "Write 0.5, say.")
+        threshold = ""
+    if threshold and labels:
+        fields["mask_threshold"].wrong("there is mask_labels as well", "Say it one way.")
+    return Masks(tuple(labels), float(threshold) if threshold else None)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _check_image_names(images: Mapping[str, _Value]) -> None:

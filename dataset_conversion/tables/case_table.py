@@ -51,6 +51,14 @@ def case_name(subject: str, session: str) -> str:
     return f"{subject}_ses-{session}" if session else subject
 
 
+NAME_REMEDY = "Give it a name of letters, digits and . + _ - in the column case."
+
+
+def is_case_name(name: str) -> bool:
+    """Whether nnU-Net's files can be called so."""
+    return bool(_CASE_ID.fullmatch(name))
+
+
 def plain_name(name: str) -> str:
     """A case or a subject however people spell it: without capitals and `sub-`, accents composed."""
     # macOS and Linux spell accented letters differently.
@@ -78,7 +86,7 @@ def write(cases: Sequence[Case], path: Path) -> None:
     path.write_bytes(to_tsv(cases).encode("utf-8", "surrogateescape"))
 
 
-def read(path: Path, *, keep_bytes: bool = True) -> list[Case]:
+def read(path: Path, *, keep_bytes: bool = True, any_name: bool = False) -> list[Case]:
     """Read a case table, also one that a spreadsheet wrote (commas or semicolons, byte-order mark, CRLF, blank lines).
 
     Only `subject` and one image column are needed. Without `case` the name is that of subject and session; without
@@ -88,6 +96,7 @@ def read(path: Path, *, keep_bytes: bool = True) -> list[Case]:
     Args:
         path: the table.
         keep_bytes: see `spreadsheets.decode`.
+        any_name: take a case that could not be called so in nnU-Net's files; see `is_case_name`.
 
     Raises:
         ConversionError: naming each missing column and each faulty line.
@@ -114,7 +123,7 @@ def read(path: Path, *, keep_bytes: bool = True) -> list[Case]:
             continue
         row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
         case = columns.case(row)
-        for problem, remedy in _row_problems(case, row.get("split"), line_of_case):
+        for problem, remedy in _row_problems(case, row.get("split"), line_of_case, any_name):
             findings.append(Finding("TABLE_ROW", f"{where}: {problem}", remedy))
         line_of_case.setdefault(case.case.casefold(), line)
         cases.append(case)
@@ -196,13 +205,15 @@ class _Columns:
         )
 
 
-def _row_problems(case: Case, split: str | None, line_of_case: Mapping[str, int]) -> list[tuple[str, str]]:
+def _row_problems(
+    case: Case, split: str | None, line_of_case: Mapping[str, int], any_name: bool
+) -> list[tuple[str, str]]:
     """(problem, remedy) for each fault of one row; identifiers are compared without case, as some file systems do."""
     problems = []
     if not case.subject:
         problems.append(("the subject is empty", "Folds are cut by subject: name it."))
-    elif not _CASE_ID.fullmatch(case.case):
-        remedy = "Give it a name of letters, digits and . + _ - in the column case."
+    elif not (any_name or is_case_name(case.case)):
+        remedy = NAME_REMEDY
         problems.append((f"{case.case!r} cannot be a case", remedy))
     elif case.case.casefold() in line_of_case:
         line = line_of_case[case.case.casefold()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 QUOTING = 'A cell that begins with " must end with one; write " twice within it.'
 """What to do where `rows` fails."""
@@ -12,6 +13,44 @@ QUOTING = 'A cell that begins with " must end with one; write " twice within it.
 
 class TableError(ValueError):
     """A line that cannot be cut into cells, by its number."""
+
+
+class WorkbookError(ValueError):
+    """A workbook that cannot be read, and what to do."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
+def sheets(path: Path) -> list[list[list[str]]]:
+    """The sheets of an XLSX workbook as rows of text; values of formulas as they were when it was saved.
+
+    Raises:
+        WorkbookError: it is none, it cannot be opened, or openpyxl is not installed.
+    """
+    try:
+        from openpyxl import load_workbook
+    except ImportError:
+        remedy = "Run: pip install openpyxl (or save the file as CSV beside it)."
+        raise WorkbookError("openpyxl, which reads XLSX, is not installed", remedy) from None
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+        try:
+            return [[[_text(cell) for cell in row] for row in sheet.values] for sheet in book.worksheets]
+        finally:
+            book.close()
+    except OSError as error:
+        raise WorkbookError(str(error.strerror or error), "Make it readable, if it matters.") from None
+    except Exception as error:  # a damaged workbook fails anywhere in zipfile, the XML parser or openpyxl
+        raise WorkbookError(f"not an XLSX workbook ({error})", "Save it again, or as CSV.") from None
+
+
+def _text(cell: object) -> str:
+    """A cell as the spreadsheet shows it: Excel stores every number as a float."""
+    if cell is None:
+        return ""
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell).strip()
 
 
 def decode(content: bytes, *, keep_bytes: bool = False) -> str:

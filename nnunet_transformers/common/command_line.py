@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import os
 import sys
 import types
@@ -101,6 +102,8 @@ def main(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog
     with warnings.catch_warnings():
         if not sys.warnoptions:  # other packages' warnings are not for who types this; -W or PYTHONWARNINGS shows them
             warnings.simplefilter("ignore")
+        if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal cannot show, as Python does on stderr
+            sys.stdout.reconfigure(errors="backslashreplace")
         parser = argparse.ArgumentParser(prog=prog, description=description)
         parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

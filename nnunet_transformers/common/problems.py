@@ -17,7 +17,8 @@ class Finding:
 
     Attributes:
         code: to search for; docs/codes.md lists them.
-        files: (role, path) of the files concerned, for example ("mask", "Training/R001/…_mask.nii.gz").
+        files: (role, path) of the files concerned, for example ("mask", "Training/R001/…_mask.nii.gz"); all are kept,
+            the first 20 are printed.
     """
 
     code: str
@@ -30,7 +31,9 @@ class Finding:
     def __str__(self) -> str:
         lines = [f"{self.case}: {self.problem}" if self.case else self.problem]
         width = max((len(role) for role, _ in self.files), default=0)
-        lines += [f"  {role:<{width}}  {path}" for role, path in self.files]
+        lines += [f"  {role:<{width}}  {path}" for role, path in self.files[:MAX_SHOWN]]
+        if len(self.files) > MAX_SHOWN:
+            lines.append(f"  … and {len(self.files) - MAX_SHOWN} more")
         lines.append(f"{self.remedy} [{self.code}]".lstrip())
         return "\n".join(lines)
 

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
-from helpers.atlas_tree import AtlasTree, lesion, save, voxels
+from helpers.atlas_tree import RAS, AtlasTree, lesion, save, voxels
 
 from dataset_conversion.tables import case_table
 from nnunet_transformers.cli import main
@@ -71,7 +73,11 @@ def test_a_hospitals_export_is_converted_by_a_table_with_spaces_and_accents(
     rows = ["subject;T1w;FLAIR;mask"]
     for number in range(1, 6):
         folder = f"Patient n°{number}"
-        for name, data in (("T1 3D", voxels(f"{number}")), ("flair", voxels(f"f{number}")), ("Lésion", lesion("x"))):
+        for name, data in (
+            ("T1 3D", voxels(f"{number}")),
+            ("flair", voxels(f"f{number}")),
+            ("Lésion", lesion(f"{number}")),
+        ):
             save(export / folder / f"{name}.nii.gz", data)
         rows.append(f"AVC{number:03d};{folder}/T1 3D.nii.gz;{folder}/flair.nii.gz;{folder}/Lésion.nii.gz")
     table = tmp_path / "cas.csv"
@@ -100,11 +106,11 @@ def test_an_error_can_be_allowed_by_its_code_only_if_something_can_be_written_th
     tree.add(*SUBJECTS).add_mask("r001s001", data=lesion("r001s001") + lesion("r001s001") * lesion("other"))
     command = ("convert", "atlas", tree.root, "--dataset-id", 201)
     assert run(*command) == 2
-    assert "--allow MASK_VALUES" in capsys.readouterr().err
+    assert "--mask-labels" in capsys.readouterr().err
     assert run(*command, "--allow", "UNREADABLE") == 2
     assert "cannot be allowed" in capsys.readouterr().err
     assert run(*command, "--allow", "MASK_VALUES") == 0
-    assert "Allowed. [MASK_VALUES]" in capsys.readouterr().out
+    assert "Allowed: all but 0 are lesion. [MASK_VALUES]" in capsys.readouterr().out
 
 
 def test_the_conversion_is_a_program_of_its_own_without_pytorch(tree: AtlasTree, raw: Path) -> None:
@@ -133,3 +139,34 @@ def test_merge_is_a_command(tmp_path: Path, raw: Path, capsys: pytest.CaptureFix
     assert "OVERLAP" in capsys.readouterr().err
     assert run("convert", "merge", 201, 202, "--dataset-id", 210, "--overlap", "first") == 0
     assert (raw / "Dataset210_Part201_Part202" / "qc.html").exists()
+
+
+def test_what_itk_thinks_of_a_header_is_not_printed_beside_what_the_checks_say(
+    tree: AtlasTree, raw: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tree.add(*SUBJECTS)
+    image = nib.load(tree.image_path("r001s001"))
+    affine = image.affine.copy()
+    affine[0, 1] = 0.3
+    image = nib.Nifti1Image(np.asarray(image.dataobj), affine)
+    image.header.set_qform(RAS, 1)
+    nib.save(image, tree.image_path("r001s001"))
+    assert run("convert", "atlas", tree.root, "--dataset-id", 201) == 2
+    printed = capfd.readouterr().err
+    assert "itk" not in printed.lower()
+    assert "NOT_ORTHONORMAL" in printed
+
+
+@pytest.mark.parametrize(("unit", "size"), [("micron", 1e3), ("meter", 1e-3)])
+def test_headers_in_other_units_than_mm_are_rewritten(tree: AtlasTree, raw: Path, unit: str, size: float) -> None:
+    tree.add(*SUBJECTS)
+    for path in (tree.image_path("r001s001"), tree.mask_path("r001s001")):
+        image = nib.load(path)
+        image = nib.Nifti1Image(np.asarray(image.dataobj), np.diag([size, size, size, 1]) @ image.affine)
+        image.header.set_xyzt_units(unit)
+        nib.save(image, path)
+    assert run("convert", "atlas", tree.root, "--dataset-id", 201) == 0
+    for name in ("imagesTr/sub-r001s001_ses-1_0000", "labelsTr/sub-r001s001_ses-1"):
+        written = nib.load(raw / f"Dataset201_ATLAS/{name}.nii.gz")
+        assert np.allclose(written.affine, RAS, atol=1e-3)
+        assert written.header.get_xyzt_units()[0] == "mm"

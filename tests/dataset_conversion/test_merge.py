@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.atlas_tree import RAS, SHAPE, AtlasTree, save, voxels
+from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 from helpers.conversion import convert
 
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
 from dataset_conversion.merge import merge
-from dataset_conversion.options import Target
+from dataset_conversion.options import Checks, ConvertOptions, Target
 from dataset_conversion.tables import case_table
 
 
@@ -80,6 +80,30 @@ def test_a_scan_under_another_name_is_found_by_its_voxels(tmp_path: Path, raw: P
     assert names <= {case.case for case in grouped.cases}
     for split in json.loads((grouped.folder / "splits_final.json").read_text()):
         assert not (names & set(split["train"]) and names & set(split["val"]))
+
+
+@pytest.mark.parametrize("what", ["the mask", "the image, normalised"])
+def test_a_person_whose_mask_or_normalised_image_is_in_both_is_found_and_may_be_allowed(
+    tmp_path: Path, raw: Path, what: str
+) -> None:
+    early = AtlasTree(tmp_path / "early").add("r001s001", "r001s002")
+    late = AtlasTree(tmp_path / "late").add("r003s001", "r003s002")
+    image, mask = voxels("r001s0021").astype(np.float64), lesion("r001s0021")
+    if what == "the mask":
+        save(late.mask_path("r003s002"), mask.astype(np.float32))
+    else:
+        save(late.image_path("r003s002"), (image - image.mean()) / image.std())
+    convert(early.root, dataset_id=201, name="Early", jobs=1)
+    convert(late.root, dataset_id=202, name="Late", jobs=1)
+    error = refused(201, 202)
+    assert [finding.code for finding in error.findings] == ["OVERLAP"]
+    assert "voxels of sub-r001s002_ses-1 = voxels of sub-r003s002_ses-1" in str(error)
+    grouped = merge(201, 202, Target(211), overlap="group")
+    subjects = {case.case: case.subject for case in grouped.cases}
+    assert subjects["sub-r001s002_ses-1"] == subjects["sub-r003s002_ses-1"]
+    allowed = merge(201, 202, Target(212), ConvertOptions(checks=Checks(allow=("DUPLICATE_VOXELS",))))
+    assert allowed.n_training == 4
+    assert "DUPLICATE_VOXELS" in [warning.code for warning in allowed.warnings]
 
 
 def test_one_person_in_training_here_and_in_test_there_is_leakage(tmp_path: Path, raw: Path) -> None:

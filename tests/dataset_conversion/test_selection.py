@@ -1,12 +1,13 @@
-"""People and centres under several spellings."""
+"""People and centres under several spellings, and cases without a chosen channel."""
 
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 import pytest
 
-from dataset_conversion.layouts import Scan
+from dataset_conversion.layouts import Scan, bids
 from dataset_conversion.selection import select
 from dataset_conversion.tables.case_table import Case
 
@@ -36,3 +37,29 @@ def test_a_centre_has_the_spelling_that_most_cases_give_it() -> None:
     found = select(Scan(cases, ()), (), ())
     assert [one.site for one in found.cases] == [*["R001"] * 3, *["Orléans"] * 3, "", "B", "B"]
     assert select(Scan(cases[::-1], ()), (), ()).cases == found.cases[::-1]
+
+
+def test_a_session_without_the_channel_is_incomplete_however_many_runs_of_something_else_it_has(tmp_path: Path) -> None:
+    def touch(session: str, *names: str) -> None:
+        for name in names:
+            path = tmp_path / f"sub-1/ses-{session}/sub-1_ses-{session}_{name}.nii"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    touch("1", "T1w", "label-lesion_mask")
+    touch("2", "run-1_dwi")
+    touch("3", "run-1_dwi", "run-2_dwi")
+    touch("4", "run-1_dwi", "run-2_dwi", "label-lesion_mask")
+    selection = select(bids.find(tmp_path), ["T1w"], [])
+    assert [case.case for case in selection.cases] == ["sub-1_ses-1"]
+    assert not [finding for finding in selection.findings if finding.severity == "error"]
+    left_out = [(one.case.case, one.code, one.reason) for one in selection.exclusions]
+    assert left_out == [(f"sub-1_ses-{session}", "INCOMPLETE", "no T1w") for session in "234"]
+    assert not selection.incomplete
+
+
+def test_two_images_of_a_chosen_channel_stay_an_error(tmp_path: Path) -> None:
+    for name in ("run-1_T1w", "run-2_T1w", "FLAIR", "seg"):
+        (tmp_path / f"sub-1_{name}.nii").touch()
+    selection = select(bids.find(tmp_path), ["T1w"], [])
+    assert [finding.code for finding in selection.findings] == ["AMBIGUOUS_IMAGE"]

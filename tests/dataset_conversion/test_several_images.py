@@ -56,6 +56,7 @@ class Hospital:
         if role == "mask" and shape:
             data = np.zeros(shape, np.uint8)
             data[4:7, 5:8, 1:3] = 1
+            data[3, 5:8, 1] = np.unravel_index(int(subject[-1]), (2, 2, 2))  # nobody has another's mask
         elif role == "mask":
             data = lesion(subject)
         return str(save(self.path(subject, role), data, affine).relative_to(self.root))
@@ -256,7 +257,7 @@ def test_registration_keeps_its_transform_and_says_how_far_it_moved(hospital: Ho
         noise = voxels(subject, shape) / 100
         save(hospital.path(subject, "T1w"), t1 + noise, affine)
         save(hospital.path(subject, "FLAIR"), 500 * head - 200 * ear + noise, moved)
-        save(hospital.path(subject, "mask"), (ear > 0).astype(np.uint8), affine)
+        save(hospital.path(subject, "mask"), np.roll((ear > 0).astype(np.uint8), int(subject[-1]), 0), affine)
     result = hospital.convert(align="rigid")
     transform = SimpleITK.ReadTransform(str(result.folder / "transforms/sub-01_FLAIR.tfm"))
     shift = np.array(transform.TransformPoint((80.0, 88.0, 72.0))) - (80, 88, 72)
@@ -264,3 +265,26 @@ def test_registration_keeps_its_transform_and_says_how_far_it_moved(hospital: Ho
     report = json.loads((result.folder / "conversion_report.json").read_text())
     assert "mutual information" in report["cases"][0]["transforms"][0]["summary"]
     assert (result.folder / "imagesTr/sub-01_0000.nii.gz").samefile(hospital.path("sub-01", "T1w"))
+
+
+def test_an_image_on_the_reference_s_grid_is_registered_too_unless_it_is_in_its_place(
+    hospital: Hospital, raw: Path
+) -> None:
+    shape, affine = (40, 44, 36), np.diag([4.0, 4, 4, 1])
+    i, j, k = np.meshgrid(*(np.arange(size) for size in shape), indexing="ij")
+    head = ((i - 20) ** 2 / 16**2 + (j - 22) ** 2 / 19**2 + (k - 18) ** 2 / 15**2 < 1).astype(np.float32)
+    ear = ((i - 31) ** 2 + (j - 26) ** 2 + (k - 20) ** 2 < 16).astype(np.float32)
+    for subject, voxels_off in (("sub-01", 3), ("sub-02", 0)):
+        hospital.add(subject)
+        noise = voxels(subject, shape) / 100
+        save(hospital.path(subject, "T1w"), 200 * head + 300 * ear + 20 * np.sin(i / 3) * head + noise, affine)
+        flair = np.roll(500 * head - 200 * ear, voxels_off, 1)
+        save(hospital.path(subject, "FLAIR"), flair + noise[::-1], affine)
+        save(hospital.path(subject, "mask"), np.roll((ear > 0).astype(np.uint8), int(subject[-1]), 0), affine)
+    result = hospital.convert(align="rigid")
+    said = {each.case: each.problem for each in result.warnings if each.code == "SAME_GRID"}
+    assert "not in its place: the registration moves it by up to 1" in said["sub-01"]  # 12 mm
+    assert "it stays as it is" in said["sub-02"]
+    assert [path.name for path in (result.folder / "transforms").iterdir()] == ["sub-01_FLAIR.tfm"]
+    kept = nib.load(result.folder / "imagesTr/sub-02_0001.nii.gz").get_fdata()
+    assert np.array_equal(kept, nib.load(hospital.path("sub-02", "FLAIR")).get_fdata())

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import os
+import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -174,6 +175,12 @@ _forms_distances: dict[bytes, float] = {}
 
 
 def _ask_simpleitk(path: Path) -> Affine | None:
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):
+        # SimpleITK takes names as UTF-8, and its binding ends the process at one that is not.
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder) / ("image.nii.gz" if path.name.lower().endswith(".gz") else "image.nii")
+            link.symlink_to(path.absolute())
+            return _ask_simpleitk(link)
     reader = SimpleITK.ImageFileReader()
     # The one that it would choose itself, after opening the file once for each format it knows.
     reader.SetImageIO("NiftiImageIO")
@@ -278,7 +285,20 @@ def _decompress(stored: bytes, *, all_members: bool = False) -> bytes:
         raise _not_gzip(stored, error) from None
 
 
+def _not_fetched(content: bytes) -> BadFileError | None:
+    """The error for what stands for a file of git-annex (unlocked) or Git LFS whose content is elsewhere."""
+    if content.startswith(b"/annex/objects/"):
+        problem, remedy = "git-annex's note of where its content is", "Fetch it (datalad get, git annex get)"
+    elif content.startswith(b"version https://git-lfs."):
+        problem, remedy = "Git LFS's note of where its content is", "Fetch it (git lfs pull)"
+    else:
+        return None
+    return BadFileError("UNREADABLE", problem, remedy)
+
+
 def _not_gzip(stored: bytes, error: Exception) -> BadFileError:
+    if not_fetched := _not_fetched(stored):
+        return not_fetched
     if not stored.startswith(b"\x1f\x8b"):
         remedy = "Get the file again, or name it .nii if it is not compressed"
         return BadFileError("UNREADABLE", "named .gz but not gzip data", remedy)
@@ -299,6 +319,8 @@ def _parse(path: Path, content: bytes) -> Header:
             raise ValueError(f"its voxels cannot begin at byte {offset}")
         header.get_slope_inter()
     except Exception as error:  # nibabel raises many types for malformed content
+        if not_fetched := _not_fetched(content):
+            raise not_fetched from None
         remedy = "Get the file again, or convert it to NIfTI"
         raise BadFileError("UNREADABLE", f"not a NIfTI file ({error})", remedy) from None
     oddities = []
@@ -306,6 +328,8 @@ def _parse(path: Path, content: bytes) -> Header:
         oddities.append("not named .nii.gz")
     if kind is nib.Nifti2Header:
         oddities.append("NIfTI-2")
+    if _mm_per_unit(header) != 1:
+        oddities.append("its unit is not mm")
     if not shape or min(shape) < 1:
         raise BadFileError("NOT_3D", f"no voxels, its size is {shape}", "Give one 3D volume per file")
     if len(shape) > 3 and all(size == 1 for size in shape[3:]):

@@ -88,3 +88,62 @@ def test_a_mask_for_two_sessions_of_a_subject_is_a_warning(source: Path, raw: Pa
     assert [each.problem for each in warnings if each.code == "DUPLICATE_VOXELS"] == [
         "AVC1, AVC1_ses-2: the same mask voxels under 2 names"
     ]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_equal_masks_of_two_subjects_are_an_error_unless_allowed(source: Path, raw: Path, quick: bool) -> None:
+    save(source / "copy.nii.gz", lesion("m1").astype(np.float32))
+    cases = (SOUND, case("AVC2", "t2", "f2", "copy", subject="AVC2"))
+    (finding,) = refused(source, raw, *cases, quick=quick)
+    assert (finding.code, finding.problem) == ("DUPLICATE_VOXELS", "AVC1, AVC2: the same mask voxels under 2 names")
+    assert "--allow DUPLICATE_VOXELS" in finding.remedy
+    assert converted(source, raw, *cases, quick=quick, allow=[finding.code]).n_training == 2
+
+
+def test_equal_masks_of_several_parts_are_found_as_those_of_one(source: Path, raw: Path) -> None:
+    mask, half = lesion("m1"), np.zeros_like(lesion("m1"))
+    half[:, :, :9] = mask[:, :, :9]
+    save(source / "a.nii.gz", half)
+    save(source / "b.nii.gz", mask - half)
+    parts = Case("AVC2", "AVC2", images={"T1w": "t2.nii.gz", "FLAIR": "f2.nii.gz"}, masks=("a.nii.gz", "b.nii.gz"))
+    (finding,) = refused(source, raw, SOUND, parts)
+    assert finding.problem == "AVC1, AVC2: the same mask voxels under 2 names"
+
+
+def test_masks_of_a_few_voxels_may_be_equal(source: Path, raw: Path) -> None:
+    mask = np.zeros_like(lesion("m1"))
+    mask[4:6, 4:6, 8:10] = 1
+    for number in (1, 2):
+        save(source / f"small{number}.nii.gz", mask)
+    cases = (case(f"AVC{n}", f"t{n}", f"f{n}", f"small{n}", subject=f"AVC{n}") for n in (1, 2))
+    assert "DUPLICATE_VOXELS" in [each.code for each in converted(source, raw, *cases).warnings]
+
+
+NORMALISED = {
+    "z-scores": lambda voxels: (voxels - voxels.mean()) / voxels.std(),
+    "256 grey levels": lambda voxels: np.round((voxels - voxels.min()) / np.ptp(voxels) * 255).astype(np.uint8),
+    "inverted": lambda voxels: 1000 - voxels,
+    "millionths": lambda voxels: voxels * 1e-6,
+}
+
+
+@pytest.mark.parametrize("how", NORMALISED)
+def test_an_image_that_was_normalised_under_another_name_is_an_error_unless_allowed(
+    source: Path, raw: Path, how: str
+) -> None:
+    save(source / "copy.nii.gz", NORMALISED[how](voxels("t1").astype(np.float64)))
+    cases = (SOUND, case("AVC2", "copy", "f2", "m2", subject="AVC2"))
+    (finding,) = refused(source, raw, *cases)
+    assert (finding.code, finding.problem) == (
+        "DUPLICATE_VOXELS",
+        "AVC1, AVC2: the same T1w voxels up to scale and shift",
+    )
+    assert [path for _, path in finding.files] == ["t1.nii.gz", "copy.nii.gz"]
+    assert converted(source, raw, *cases, allow=[finding.code]).n_training == 2
+
+
+def test_two_scans_of_one_head_with_other_noise_are_no_duplicates(source: Path, raw: Path) -> None:
+    head, noise = voxels("t1").astype(np.float64), voxels("noise")
+    save(source / "again.nii.gz", head + 0.03 * noise)
+    done = converted(source, raw, SOUND, case("AVC2", "again", "f2", "m2", subject="AVC2"))
+    assert "DUPLICATE_VOXELS" not in [each.code for each in done.warnings]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -71,9 +72,10 @@ def test_channels_are_t1w_then_flair_then_the_others_and_every_case_has_all_of_t
 @pytest.mark.parametrize(
     "name",
     [
-        *("mask", "seg", "dseg", "roi", "lesion", "label-lesion_mask", "desc-lesion_probseg", "label-stroke_dseg"),
-        *("desc-T1_mask", "acq-T1w_seg", "desc-rater1_seg", "FLAIR_seg", "lesion_mask", "label-lesion_desc-brain_mask"),
-        "space-orig_label-L_desc-T1lesion_mask",
+        *("seg", "lesion", "label-lesion_mask", "desc-lesion_probseg", "label-stroke_dseg", "label-L_mask"),
+        *("acq-T1w_seg", "desc-rater1_seg", "FLAIR_seg", "lesion_mask", "label-lesion_desc-brain_mask"),
+        *("space-orig_label-L_desc-T1lesion_mask", "desc-leftThalamusLesion_mask", "label-ischemicLesion_mask"),
+        *("msk", "lesion-msk", "T1w_lesion-manual", "T1w_lesion-manual_seg"),  # ISLES 2022 and 2024, ivadomed
     ],
 )
 def test_these_are_lesion_masks(tmp_path: Path, name: str) -> None:
@@ -94,13 +96,78 @@ def test_these_are_lesion_masks(tmp_path: Path, name: str) -> None:
             "label-WMH_mask",
         ),
         *("T1w_brain_mask", "desc-brainmask_mask", "label-CSF_dseg", "bold", "desc-ventricles_mask"),
+        *("space-individual_hemi-L_label-V1d_desc-wang_mask", "label-CST_mask", "desc-cerebellum_mask", "label-R_mask"),
+        *(
+            "desc-perilesional_mask",
+            "desc-brainNoLesion_mask",
+            "no_lesion_mask",
+            "label-nonlesion_mask",
+            "lesionFree_roi",
+        ),
+        *("label-lesion_desc-contralesional_mask", "desc-lesionTissue_mask", "atlas-stroke_label-lesion_mask"),
+        *("hemi-L_label-L_mask", "label-thalamus_roi", "acq-brain_mask", "dseg", "probseg", "desc-manual_dseg"),
+        "desc-strokeTerritory_mask",
     ],
 )
-def test_these_are_not_lesion_masks(tmp_path: Path, name: str) -> None:
+def test_these_are_not_lesion_masks_and_named_where_there_is_no_other(tmp_path: Path, name: str) -> None:
     make(tmp_path, "sub-1_T1w.nii.gz", "sub-1_label-lesion_mask.nii.gz", f"sub-1_{name}.nii.gz")
     found = find(tmp_path)
     assert found.cases[0].masks == ("sub-1_label-lesion_mask.nii.gz",)
     assert codes(found) in ([], ["NAME_NOT_BIDS"])
+    (tmp_path / "sub-1_label-lesion_mask.nii.gz").unlink()
+    for folder in (
+        tmp_path,
+        make(tmp_path / "lesions", "sub-1_T1w.nii.gz", f"derivatives/lesions/sub-1_{name}.nii.gz"),
+    ):
+        found = find(folder)
+        assert found.cases[0].masks == ()
+        assert "UNLABELLED" in codes(found)
+        assert name in str(found.findings) or name == "bold"
+
+
+@pytest.mark.parametrize("name", ["mask", "roi", "FLAIR_roi", "desc-T1_mask", "acq-tse_mask"])
+def test_a_mask_whose_name_says_nothing_is_taken_where_no_name_says_lesion_and_that_is_said(
+    tmp_path: Path, name: str
+) -> None:
+    make(tmp_path, "sub-1_FLAIR.nii.gz", f"sub-1_{name}.nii.gz", "sub-1_desc-brain_mask.nii.gz")
+    found = find(tmp_path)
+    assert found.cases[0].masks == (f"sub-1_{name}.nii.gz",)
+    (finding,) = found.findings
+    assert (finding.code, finding.severity) == ("PRESUMED_MASK", "warning")
+    (word,) = re.findall(r"--lesion-names (\S+)", finding.remedy)
+    asked = find(tmp_path, lesion_names=[word])
+    assert (asked.cases, asked.findings) == (found.cases, ())
+    make(tmp_path, "sub-2_FLAIR.nii.gz", "sub-2_label-lesion_mask.nii.gz")
+    found = find(tmp_path)
+    assert [case.masks for case in found.cases] == [(), ("sub-2_label-lesion_mask.nii.gz",)]
+    assert codes(found) == ["UNLABELLED"]
+    assert ("not used", f"sub-1_{name}.nii.gz") in found.findings[0].files
+
+
+@pytest.mark.parametrize(("name", "word"), [("label-thalamus_roi", "Thalamus"), ("desc-T1Tumor_seg", "tumor")])
+@pytest.mark.parametrize("suffix", ["", "dseg"])
+def test_what_the_user_calls_a_lesion_is_one(tmp_path: Path, name: str, word: str, suffix: str) -> None:
+    name = f"{name.rpartition('_')[0]}_{suffix}" if suffix else name
+    found = find(make(tmp_path, "sub-1_T1w.nii.gz", f"sub-1_{name}.nii.gz"), lesion_names=[word])
+    assert not found.findings
+    assert found.cases[0].masks == (f"sub-1_{name}.nii.gz",)
+
+
+@pytest.mark.parametrize("suffix", ["dseg", "probseg", "mask"])
+@pytest.mark.parametrize(("kind", "taken"), [("Lesion", True), ("Brain", False)])
+def test_a_sidecar_says_what_a_segmentation_is_of(tmp_path: Path, suffix: str, kind: str, taken: bool) -> None:
+    make(tmp_path, "sub-1_T1w.nii.gz", f"sub-1_{suffix}.nii.gz")
+    (tmp_path / f"sub-1_{suffix}.json").write_text(f'{{"Type": "{kind}"}}')
+    found = find(tmp_path)
+    assert found.cases[0].masks == ((f"sub-1_{suffix}.nii.gz",) if taken else ())
+    assert codes(found) == ([] if taken else ["UNLABELLED"])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "\xff", '{"Type": 3}'])
+def test_a_sidecar_that_says_nothing_is_none(tmp_path: Path, text: str) -> None:
+    make(tmp_path, "sub-1_T1w.nii.gz", "sub-1_dseg.nii.gz")
+    (tmp_path / "sub-1_dseg.json").write_bytes(text.encode("latin-1"))
+    assert codes(find(tmp_path)) == ["UNLABELLED"]
 
 
 def test_an_image_with_its_lesion_filled_is_an_image(tmp_path: Path) -> None:
@@ -136,7 +203,9 @@ def test_folders_and_participants_say_the_part_before_a_missing_mask_does(tmp_pa
     assert [(finding.code, finding.case) for finding in found.findings] == [
         ("MISSING_MASK", "sub-1"),
         ("MISSING_MASK", "sub-3"),
+        ("SPLIT_COLUMN", ""),
     ]
+    assert "1 for train and 1 for test" in found.findings[-1].problem
 
 
 def test_participants_give_the_site_and_what_else_they_say(tmp_path: Path) -> None:
@@ -211,7 +280,34 @@ def test_a_mask_in_another_format_is_missing_and_shown(tmp_path: Path) -> None:
 )
 def test_only_a_folder_that_is_called_after_a_part_says_the_part(tmp_path: Path, folder: str, split: str) -> None:
     make(tmp_path / folder, "sub-1_T1w.nii", "sub-1_seg.nii")
-    assert [case.split for source in (tmp_path, tmp_path / folder) for case in find(source).cases] == [split] * 2
+    assert [case.split for case in find(tmp_path).cases] == [split]
+
+
+@pytest.mark.parametrize("name", ["test", "Training"])
+def test_what_the_folder_given_is_called_means_nothing(tmp_path: Path, name: str) -> None:
+    make(tmp_path / name, "sub-1_T1w.nii", "sub-1_label-lesion_mask.nii", "sub-2_T1w.nii")
+    found = find(tmp_path / name)
+    assert [case.split for case in found.cases] == ["train", "test"]
+    assert codes(found) == ["UNLABELLED"]
+
+
+FORMS = {"mgz": "mri_convert", "dcm": "dcm2niix -z y", "img": "fslchfiletype", "hdr": "fslchfiletype", "mnc": "mnc2nii"}
+
+
+@pytest.mark.parametrize("ending", ["json", "tsv", *FORMS])
+def test_a_folder_without_nifti_has_no_case_and_the_command_that_makes_nifti_is_given(
+    tmp_path: Path, ending: str
+) -> None:
+    make(tmp_path, *(f"sub-{i}/anat/sub-{i}_{name}.{ending}" for i in (1, 2) for name in ("T1w", "label-lesion_mask")))
+    with pytest.raises(ConversionError, match="NO_CASES") as error:
+        find(tmp_path)
+    assert FORMS.get(ending, "Give the folder") in str(error.value)
+
+
+def test_masks_without_any_image_are_no_case(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_label-lesion_mask.nii.gz", "sub-2_label-lesion_mask.nii.gz")
+    with pytest.raises(ConversionError, match="NO_CASES"):
+        find(tmp_path)
 
 
 def test_without_a_mask_images_in_two_spaces_are_an_error(tmp_path: Path) -> None:

@@ -375,6 +375,19 @@ def test_a_sheet_of_participants_becomes_metadata_as_it_is(source: Path, delimit
     assert found.cases[1].metadata == {"délai": "n/a", "note": ""}
 
 
+def test_a_sheet_may_be_a_workbook(source: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    visit(source, "0012/M3")
+    book = openpyxl.Workbook()
+    book.active.append(["Notes"])
+    for row in (["id", "âge", "centre"], [12, 61.0, "Rennes"], [None, None, None]):
+        (book["Patients"] if "Patients" in book else book.create_sheet("Patients")).append(row)
+    book.save(source / "p.xlsx")
+    found = scan(source, participants=Participants(Path("p.xlsx"), key="id", site="centre"))
+    assert (found.cases[0].metadata, found.cases[0].site) == ({"âge": "61"}, "Rennes")
+    assert only(found).code == "SHEET_ZEROS"
+
+
 def test_a_site_in_the_path_goes_before_one_in_the_sheet(source: Path) -> None:
     put(source, "Lorient/0012/T1.nii.gz")
     (source / "p.csv").write_text("id,centre\n0012,Rennes\n")
@@ -394,13 +407,36 @@ def test_a_sheet_may_have_a_row_per_visit_and_only_named_columns_are_carried(sou
     )
 
 
+def test_names_match_across_leading_zeros_where_that_leaves_no_choice_and_it_is_said(source: Path) -> None:
+    for number in ("0007", "0012"):
+        visit(source, f"{number}/M3")
+        visit(source, f"{number}/M12")
+    (source / "p.csv").write_text("id,age\n12,61\n0007,50\n7,99\n")
+    found = scan(source, participants=Participants(Path("p.csv"), key="id"))
+    assert [case.metadata["age"] for case in found.cases] == ["50", "50", "61", "61"]
+    assert only(found).code == "SHEET_ZEROS"
+    assert "12 for 0012" in only(found).problem
+
+
+@pytest.mark.parametrize(("subjects", "rows"), [(("0012", "012"), ("12",)), (("0012",), ("12", "012"))])
+def test_where_leading_zeros_leave_a_choice_nothing_matches(
+    source: Path, subjects: tuple[str, ...], rows: tuple[str, ...]
+) -> None:
+    for subject in subjects:
+        visit(source, f"{subject}/M3")
+    (source / "p.csv").write_text("\n".join(["id,age", *(f"{row},61" for row in rows)]))
+    found = scan(source, participants=Participants(Path("p.csv"), key="id"))
+    assert only(found).code == "SHEET_SUBJECT"
+    assert all(case.metadata == {"age": ""} for case in found.cases)
+
+
 def test_cases_without_a_row_are_named_beside_the_rows_without_a_case(source: Path) -> None:
     visit(source, "0012/M3")
-    (source / "p.csv").write_text("id,age\n12,61\n")
+    (source / "p.csv").write_text("id,age\n13,61\n")
     found = scan(source, participants=Participants(Path("p.csv"), key="id"))
     assert only(found).code == "SHEET_SUBJECT"
     assert "sub-0012_ses-M3" in only(found).problem
-    assert "Rows without a case: 12" in only(found).remedy
+    assert "Rows without a case: 13" in only(found).remedy
     assert found.cases[0].metadata == {"age": ""}
 
 
@@ -411,7 +447,7 @@ def test_cases_without_a_row_are_named_beside_the_rows_without_a_case(source: Pa
         (b"numero,numero\n", "SHEET_COLUMNS", "more than one column numero"),
         (b"numero,FLAIR\n", "SHEET_COLUMNS", "the column FLAIR would be taken"),
         (b"numero,age\n1,2,3\n", "SHEET_ROW", "line 2: 3 cells for 2 columns"),
-        (b"PK\x03\x04...", "SHEET_UNREADABLE", "it is a workbook"),
+        (b"PK\x03\x04...", "SHEET_UNREADABLE", "not an XLSX workbook"),
         (b'numero,age\n1,"70\n2,71\n', "SHEET_UNREADABLE", "line 2: where its cells end is not clear"),
         (None, "SHEET_UNREADABLE", "No such file"),
     ],
