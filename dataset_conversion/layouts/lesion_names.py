@@ -32,6 +32,7 @@ _SAYS_NOTHING = re.compile(
     r"mask|msk|seg(mentation)?|roi|label|rater|reader|observer|expert|manual|auto(matic)?|consensus|final|orig(inal)?"
     r"|native|bin(ary|ari[sz]ed)?|corrected|checked|edited|drawn|resampled|registered|reg|preproc|smooth(ed)?|v|\d+"
 )
+_SIDES = {"r", "left", "right"}  # where a mask lies, not what it is of; L is BIDS' lesion
 _ABOUT_THE_SCAN = {
     *("sub", "ses", "run", "acq", "space", "rec", "ce", "task", "echo", "dir", "part", "res", "den", "mod", "sample"),
     *("rater", "from", "to"),
@@ -50,6 +51,9 @@ def meaning(name: BidsName, lesion_names: Collection[str] = ()) -> Meaning:
     """
     asked = {word.lower() for word in lesion_names}
     said = dict(_said(name))
+    is_side = said.get("label", "").lower() in _SIDES
+    if is_side:
+        del said["label"]
     if asked & {*_words(" ".join(said.values())), *map(str.lower, said.values())}:
         return "lesion"
     label = said.get("label", "").lower()
@@ -67,7 +71,7 @@ def meaning(name: BidsName, lesion_names: Collection[str] = ()) -> Meaning:
     texts = [part for text in said.values() for part in text.split()]
     if not all(_says_nothing(part) for part in texts):
         return "other"
-    return "lesion" if name.suffix.lower() in asked else "unsaid"
+    return "lesion" if name.suffix.lower() in asked else "other" if is_side else "unsaid"
 
 
 def word_for(name: BidsName) -> str:

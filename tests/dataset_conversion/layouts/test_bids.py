@@ -75,6 +75,7 @@ def test_channels_are_t1w_then_flair_then_the_others_and_every_case_has_all_of_t
         *("seg", "lesion", "label-lesion_mask", "desc-lesion_probseg", "label-stroke_dseg", "label-L_mask"),
         *("acq-T1w_seg", "desc-rater1_seg", "FLAIR_seg", "lesion_mask", "label-lesion_desc-brain_mask"),
         *("space-orig_label-L_desc-T1lesion_mask", "desc-leftThalamusLesion_mask", "label-ischemicLesion_mask"),
+        *("label-R_desc-T1lesion_mask", "label-left_desc-lesion_mask"),
         *("msk", "lesion-msk", "T1w_lesion-manual", "T1w_lesion-manual_seg"),  # ISLES 2022 and 2024, ivadomed
     ],
 )
