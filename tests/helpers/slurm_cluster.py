@@ -38,8 +38,9 @@ if "--c" in sys.argv:
 for epoch in () if "--val" in sys.argv else range(epoch, int(os.environ["EPOCHS"])):
     print("epoch", epoch, flush=True)
     time.sleep(0.1)
-    with zipfile.ZipFile(latest, "w") as checkpoint:
+    with zipfile.ZipFile(folder / "partial", "w") as checkpoint:
         checkpoint.writestr("epoch", str(epoch + 1))
+    (folder / "partial").rename(latest)
 if "--val" not in sys.argv:
     shutil.copyfile(latest, folder / "checkpoint_final.pth")
 validation = folder / "validation"

@@ -16,7 +16,7 @@ import pytest
 from helpers.tiny_dataset import TinyDataset, add_cascade, narrow
 
 from nnunet_transformers.common.locks import holder
-from nnunet_transformers.comparison.errors import ComparisonError
+from nnunet_transformers.common.problems import UserError
 from nnunet_transformers.comparison.experiment.check import read_experiment
 from nnunet_transformers.comparison.experiment.file import parse_experiment
 from nnunet_transformers.comparison.nnunet import commands
@@ -137,5 +137,5 @@ def test_a_cascade_is_trained_selected_and_predicts_after_its_first_stage(
     assert run(experiment).done == []
 
     (preprocessed / "splits_final.json").write_text(json.dumps(splits * 2))
-    with pytest.raises(ComparisonError, match="it trains on the predictions of all 2 folds of 3d_lowres"):
+    with pytest.raises(UserError, match="it trains on the predictions of all 2 folds of 3d_lowres"):
         read_experiment(path)
