@@ -1,4 +1,4 @@
-"""Trainers of the demo: learning rates for 320 iterations of a narrow network, where nnU-Net trains for 250 000.
+"""Trainers of the demo: learning rates for 480 iterations of a narrow network, where nnU-Net trains for 250 000.
 
 A folder of trainers like this one, named in nnUNet_extTrainer, is how anybody adds trainers to nnU-Net; their shorter
 runs, …_<N>epochs_<M>iterations, come with this package.
@@ -13,7 +13,7 @@ from nnunet_transformers.training.trainers import nnUNetTrainerSwinUNETR
 
 
 class nnUNetTrainerDemoUNet(nnUNetTrainerAdam):
-    """nnU-Net's U-Net with AdamW at a high rate; its own SGD has hardly begun after 320 iterations."""
+    """nnU-Net's U-Net with AdamW at a high rate; its own SGD has hardly begun after 480 iterations."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class nnUNetTrainerDemoUNet(nnUNetTrainerAdam):
         device: torch.device = torch.device("cuda"),  # noqa: B008  nnU-Net's own signature
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.initial_lr = 7e-3
+        self.initial_lr = 5e-3
 
 
 class nnUNetTrainerDemoSwinUNETR(nnUNetTrainerSwinUNETR):
