@@ -27,7 +27,7 @@ from nnunet_transformers.comparison.nnunet.timing import read_training
 from nnunet_transformers.comparison.reporting.inputs import PredictedSet, ReportInput
 from nnunet_transformers.comparison.reporting.notes import one_line_each
 from nnunet_transformers.comparison.reporting.page import write_report
-from nnunet_transformers.comparison.running.place import predictions_folder
+from nnunet_transformers.comparison.running.place import listed_ensembles, predictions_folder
 from nnunet_transformers.comparison.running.step import Step
 from nnunet_transformers.comparison.running.steps import steps
 from nnunet_transformers.comparison.statistics.options import Options
@@ -265,13 +265,9 @@ class _Listed:
 
 
 def _listed(experiment: Experiment, models: Sequence[Model]) -> list[_Listed]:
-    if isinstance(experiment.ensembles, str):
-        return []
-    of_name = {model.name: model for model in models}
     return [
-        _Listed(ensemble_label(members), tuple(of_name[member] for member in members))
-        for members in experiment.ensembles
-        if set(members) <= set(of_name)
+        _Listed(ensemble_label([member.name for member in members]), tuple(members))
+        for members in listed_ensembles(experiment, models)
     ]
 
 
