@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -27,7 +29,8 @@ from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.labels import ONE_LABEL, Labels
-from nnunet_transformers.comparison.metrics.masks import UnusableMasksError, read_masks
+from nnunet_transformers.comparison.metrics.masks import UnusableMasksError, ignored_voxels, read_masks
+from nnunet_transformers.comparison.metrics.probabilities import probabilities_file, read_probability
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, write_scores
 
 _SHOWN_PROBLEMS = 5
@@ -71,7 +74,8 @@ def evaluate(pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels = ONE_LABEL
         labels: of the dataset, see `labels.read_labels`.
 
     Returns:
-        The columns of `scores_table.COLUMNS`; cases in the order of `pairs`, metrics in that of `METRICS`.
+        The columns of `scores_table.COLUMNS`; cases in the order of `pairs`, metrics in that of `METRICS`, without
+        those that need probabilities where there are none.
 
     Raises:
         ComparisonError: cases cannot be compared, see `masks.read_masks`; or a model has a case twice in a set.
@@ -155,9 +159,11 @@ class _Notes:
 
 
 def _stamp(pair: Pair) -> list[int]:
-    """Size and time of change of both files; empty if one is missing."""
+    """Size and time of change of both files, and of the probabilities where they are there; empty if one is missing."""
+    probabilities = probabilities_file(pair.prediction)
     try:
-        stats = [path.stat() for path in (pair.reference, pair.prediction)]
+        files = [pair.reference, pair.prediction, *([probabilities] if probabilities.is_file() else [])]
+        stats = [path.stat() for path in files]
     except OSError:
         return []
     return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
@@ -212,10 +218,27 @@ def _outcomes(pairs: Sequence[Pair], jobs: int, labels: Labels) -> Iterator[tupl
 def _measure(pair: Pair, labels: Labels) -> Values | UnusableMasksError:
     try:
         reference, prediction, spacing = read_masks(pair.reference, pair.prediction, labels)
+        probability = _probability(pair, labels, reference.shape)
     except UnusableMasksError as error:
         return error
-    values = case_metrics(reference, prediction, spacing)
+    values = case_metrics(reference, prediction, spacing, probability)
     return {name: float(values[name]) for name in ("reference_ml", *METRICS)}
+
+
+def _probability(pair: Pair, labels: Labels, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The probabilities beside a prediction, not a number where the reference says to ignore a voxel."""
+    path = probabilities_file(pair.prediction)
+    if not path.is_file() or not labels.channels:
+        return None
+    probability = read_probability(path, labels)
+    if probability.shape != shape:
+        raise UnusableMasksError(
+            f"probabilities have {probability.shape} voxels and the reference {shape}: {path}",
+            "Predict again, or delete the file to do without PR-AUC.",
+            "UNREADABLE_PROBABILITIES",
+        )
+    ignored = ignored_voxels(pair.reference, labels)
+    return probability if ignored is None else np.where(ignored, np.float32("nan"), probability)
 
 
 def _follow_parent() -> None:
@@ -256,9 +279,14 @@ def _refuse_case_twice(pairs: Sequence[Pair]) -> None:
 
 
 def _table(pairs: Sequence[Pair], values: dict[Key, Values]) -> pd.DataFrame:
+    shown = [
+        name
+        for name, metric in METRICS.items()
+        if not metric.needs_probability or any(not math.isnan(values[pair.key][name]) for pair in pairs)
+    ]
     rows = [
         (p.model, p.set, p.fold, p.case, p.subject, p.site, values[p.key]["reference_ml"], name, values[p.key][name])
         for p in pairs
-        for name in METRICS
+        for name in shown
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
