@@ -270,3 +270,15 @@ METRICS: dict[str, Metric] = {
     ]
 }
 """By name, in the order of a table's columns."""
+
+_CHALLENGE = ("dice", "absolute_volume_difference_ml")
+SCORINGS: dict[str, tuple[str, ...]] = {
+    "atlas22": (*_CHALLENGE, "lesion_count_difference_atlas", "lesion_f1_atlas"),
+    "isles22": (*_CHALLENGE, "lesion_count_difference_isles", "lesion_f1_isles"),
+    "isles26": (*_CHALLENGE, "lesion_count_difference_isles", "lesion_f1_isles26", "pr_auc"),
+    "all": (
+        *("dice", "nsd_1mm", "hd95_mm", "absolute_volume_difference_ml"),
+        *("lesion_f1_atlas", "lesion_f1_isles", "lesion_f1_isles26"),
+    ),
+}
+"""The metrics that rank models together: those of a challenge, or those that the main table shows otherwise."""

@@ -30,7 +30,7 @@ from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.labels import ONE_LABEL, Labels
 from nnunet_transformers.comparison.metrics.masks import UnusableMasksError, ignored_voxels, read_masks
-from nnunet_transformers.comparison.metrics.probabilities import probabilities_file, read_probability
+from nnunet_transformers.comparison.metrics.probabilities import read_probability
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, write_scores
 
 _SHOWN_PROBLEMS = 5
@@ -49,6 +49,7 @@ class Pair:
         fold: the fold whose validation it is from; None on test sets.
         site: "" if unknown.
         reference, prediction: segmentations.
+        probabilities: files of nnU-Net's whose mean is the prediction's probability; empty where it is not known.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Pair:
     site: str
     reference: Path
     prediction: Path
+    probabilities: tuple[Path, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -159,11 +161,9 @@ class _Notes:
 
 
 def _stamp(pair: Pair) -> list[int]:
-    """Size and time of change of both files, and of the probabilities where they are there; empty if one is missing."""
-    probabilities = probabilities_file(pair.prediction)
+    """Size and time of change of all files; empty if one is missing."""
     try:
-        files = [pair.reference, pair.prediction, *([probabilities] if probabilities.is_file() else [])]
-        stats = [path.stat() for path in files]
+        stats = [path.stat() for path in (pair.reference, pair.prediction, *pair.probabilities)]
     except OSError:
         return []
     return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
@@ -226,17 +226,10 @@ def _measure(pair: Pair, labels: Labels) -> Values | UnusableMasksError:
 
 
 def _probability(pair: Pair, labels: Labels, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The probabilities beside a prediction, not a number where the reference says to ignore a voxel."""
-    path = probabilities_file(pair.prediction)
-    if not path.is_file() or not labels.channels:
+    """The probability of a lesion, not a number where the reference says to ignore a voxel."""
+    if not pair.probabilities or not labels.channels:
         return None
-    probability = read_probability(path, labels)
-    if probability.shape != shape:
-        raise UnusableMasksError(
-            f"probabilities have {probability.shape} voxels and the reference {shape}: {path}",
-            "Predict again, or delete the file to do without PR-AUC.",
-            "UNREADABLE_PROBABILITIES",
-        )
+    probability = np.mean([read_probability(path, labels, shape) for path in pair.probabilities], axis=0)
     ignored = ignored_voxels(pair.reference, labels)
     return probability if ignored is None else np.where(ignored, np.float32("nan"), probability)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,20 @@ from nnunet_transformers.comparison.nnunet.results import case_name
 _KEY = "probabilities"
 
 
-def probabilities_file(prediction: Path) -> Path:
-    """Where nnU-Net writes the probabilities of a segmentation (--npz, --save_probabilities)."""
-    return prediction.with_name(f"{case_name(prediction.name)}.npz")
+def probabilities_beside(predictions: Sequence[Path]) -> tuple[Path, ...]:
+    """The files of these segmentations' probabilities (--npz, --save_probabilities); empty where one is not there."""
+    files = tuple(path.with_name(f"{case_name(path.name)}.npz") for path in predictions)
+    return files if all(path.is_file() for path in files) else ()
 
 
-def read_probability(path: Path, labels: Labels) -> np.ndarray:
+def read_probability(path: Path, labels: Labels, shape: tuple[int, ...]) -> np.ndarray:
     """The probability (z, y, x) of a lesion: of the lesion's labels together, or of the region that has just these.
 
     Raises:
-        UnusableMasksError: the file cannot be read or has no such channels.
+        UnusableMasksError: the file cannot be read, or has no such channels of this shape.
     """
     try:
-        with np.load(path) as content:
+        with path.open("rb") as file, np.load(file) as content:
             channels = content[_KEY]
     except (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise UnusableMasksError(
@@ -36,9 +38,9 @@ def read_probability(path: Path, labels: Labels) -> np.ndarray:
             "UNREADABLE_PROBABILITIES",
         ) from error
     wanted = labels.channels
-    if channels.ndim != 4 or max(wanted) >= channels.shape[0]:
+    if channels.shape[1:] != shape or max(wanted) >= channels.shape[0]:
         raise UnusableMasksError(
-            f"probabilities have the shape {channels.shape} and not a channel for each label: {path}",
+            f"probabilities have the shape {channels.shape} where the reference has {shape}: {path}",
             "Predict again, or delete the file to do without PR-AUC.",
             "UNREADABLE_PROBABILITIES",
         )

@@ -19,6 +19,7 @@ from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.evaluation import Pair, evaluate, update
 from nnunet_transformers.comparison.metrics.labels import Labels
+from nnunet_transformers.comparison.metrics.probabilities import probabilities_beside
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, read_scores
 
 SHAPE = (10, 12, 14)
@@ -273,11 +274,11 @@ def test_after_an_interruption_or_an_error_scored_cases_are_not_computed_again(
     assert sorted(path.name for path in tmp_path.glob("*scores*")) == ["scores.cases.jsonl", "scores.csv"]
 
 
-def probabilities(pair: Pair, *channels: np.ndarray) -> Path:
-    """The file that nnU-Net writes beside a prediction."""
+def with_probabilities(pair: Pair, *channels: np.ndarray) -> Pair:
+    """The pair with the file that nnU-Net writes beside a prediction."""
     path = pair.prediction.with_name(f"{pair.case}.npz")
     np.savez_compressed(path, probabilities=np.stack(channels).astype(np.float32))
-    return path
+    return dataclasses.replace(pair, probabilities=probabilities_beside([pair.prediction]))
 
 
 def test_probabilities_beside_a_prediction_are_scored_and_scored_anew_when_they_change(
@@ -286,23 +287,35 @@ def test_probabilities_beside_a_prediction_are_scored_and_scored_anew_when_they_
     pair, *_ = pairs
     lesion = np.where(mask(2, 3, 4), 0.9, 0.2)
     lesion[0, 0, 0] = 0.95
-    path = probabilities(pair, 1 - lesion, lesion)
+    pairs[0] = pair = with_probabilities(pair, 1 - lesion, lesion)
     scores = update(tmp_path / "scores.csv", pairs)
     # 27 voxels of lesion below one voxel that is none: from (0, 0) straight to (1, 27/28), and on to (0, 1) before it.
     assert value(scores, "unet", "a", "pr_auc") == pytest.approx(27 / 28 / 2)
     assert np.isnan(value(scores, "swin", "a", "pr_auc"))
     lesion[0, 0, 0] = 0.1
-    probabilities(pair, 1 - lesion, lesion)
+    with_probabilities(pair, 1 - lesion, lesion)
     assert value(update(tmp_path / "scores.csv", pairs), "unet", "a", "pr_auc") == 1
-    path.unlink()
+    pairs[0] = dataclasses.replace(pair, probabilities=())
     assert "pr_auc" not in set(update(tmp_path / "scores.csv", pairs)["metric"])
+
+
+def test_an_ensemble_has_the_mean_of_its_members_probabilities(pairs: list[Pair]) -> None:
+    lesion = np.where(mask(2, 3, 4), 0.9, 0.2)
+    other = np.where(mask(2, 3, 4), 0.1, 0.2)  # the mean finds what this one does not
+    files = [
+        path
+        for pair, probability in zip((pairs[0], pairs[3]), (lesion, other), strict=True)
+        for path in with_probabilities(pair, 1 - probability, probability).probabilities
+    ]
+    assert value(evaluate([dataclasses.replace(pairs[0], probabilities=(files[1],))]), "unet", "a", "pr_auc") < 0.1
+    assert value(evaluate([dataclasses.replace(pairs[0], probabilities=tuple(files))]), "unet", "a", "pr_auc") == 1
 
 
 def test_the_probability_of_several_labels_is_their_sum_and_ignored_voxels_do_not_count(pairs: list[Pair]) -> None:
     pair, *_ = pairs
     core, rim = np.where(mask(2, 3, 4), 0.4, 0.0), np.where(mask(2, 3, 4), 0.4, 0.0)
     rim[0, 0, :2] = 0.7
-    probabilities(pair, 1 - core - rim, core, rim)
+    pair = with_probabilities(pair, 1 - core - rim, core, rim)
     assert value(evaluate([pair], labels=Labels((1, 2), channels=(1, 2))), "unet", "a", "pr_auc") == 1
     of_rim = evaluate([pair], labels=Labels((1,), channels=(2,)))
     assert value(of_rim, "unet", "a", "pr_auc") == pytest.approx(27 / 29 / 2)
@@ -317,7 +330,8 @@ def test_the_probability_of_several_labels_is_their_sum_and_ignored_voxels_do_no
 def test_probabilities_that_cannot_be_used_are_an_error_that_names_them(pairs: list[Pair], damage: str) -> None:
     pair, *_ = pairs
     lesion = np.zeros(SHAPE if damage != "shape" else (3, 3, 3))
-    path = probabilities(pair, *([lesion] * (1 if damage == "channels" else 2)))
+    pair = with_probabilities(pair, *([lesion] * (1 if damage == "channels" else 2)))
+    (path,) = pair.probabilities
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-50])
     if damage == "key":
