@@ -20,6 +20,7 @@ from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import orthonormal, to_ras
+from nnunet_transformers.common.volumes.stored import BadFileError
 
 _FEW_VOXELS = 8
 """Masks of so few may be equal by chance."""
@@ -93,7 +94,7 @@ def _see(case: Case) -> _Seen:
         lesion = _lesion(list(map(Path, case.masks)))
         if lesion is not None and np.count_nonzero(lesion) > _FEW_VOXELS:
             digests.append(f"mask {_digest(lesion)}")
-    except nifti.BadFileError:
+    except BadFileError:
         return _Seen([], [])  # the checks say what is wrong with it
     return _Seen(digests, images)
 

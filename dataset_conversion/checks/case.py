@@ -48,6 +48,7 @@ from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import corner_distance, voxel_sizes
+from nnunet_transformers.common.volumes.stored import BadFileError
 
 _SEED = 12345  # of the voxels that registration compares
 _MOSTLY = 0.5  # of the reference's grid outside an image
@@ -155,7 +156,7 @@ def reference_image(cases: Sequence[Case], source: Path) -> str:
         try:
             grids = {role: _header_grid(source / path) for role, path in case.images.items()}
             votes.update(drawn_on(_header_grid(source / case.masks[0]), grids, ROUNDING_MM) if case.masks else ())
-        except nifti.BadFileError:
+        except BadFileError:
             continue  # check_case says what is wrong with it
     order = list(cases[0].images)
     return max(order, key=lambda role: (votes[role], -order.index(role)))

@@ -26,6 +26,7 @@ from nnunet_transformers.common.volumes.geometry import (
     to_ras,
     voxel_sizes,
 )
+from nnunet_transformers.common.volumes.stored import BadFileError
 
 SAME_MM = 1e-3
 """Grids whose corners lie this close are the same."""
@@ -217,7 +218,7 @@ def _read(found: Findings, role: str, source: Path, path: str, voxels: bool) -> 
     try:
         volume = nifti.read(source / path) if voxels else None
         header = volume.header if volume else nifti.read_header(source / path)
-    except nifti.BadFileError as bad:
+    except BadFileError as bad:
         found.reject(bad.code, f"the {name}: {bad.problem}", bad.remedy, place)
     straight = orthonormal(header.affine)
     skew = corner_distance(header.affine, straight, header.shape)

@@ -5,22 +5,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import SimpleITK
-from isal import igzip, isal_zlib
-from isal.igzip_lib import IsalError
+from isal import igzip
 
 from nnunet_transformers.common.volumes.geometry import Affine, corner_distance, orthonormal, voxel_sizes
+from nnunet_transformers.common.volumes.stored import (
+    BadFileError,
+    inflate,
+    not_fetched,
+    not_gzip,
+    open_file,
+    read_bytes,
+)
 
 _GEOMETRY_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -33,14 +40,6 @@ _GZIP_LEVEL = 1  # ISA-L's: the size of zlib's level 1 in a tenth of its time
 _HEADER_BYTES_STORED = 4096  # a gzip header and a NIfTI header lie within them, whatever the compression
 
 SCALED = "scale factors in the header"
-
-
-class BadFileError(Exception):
-    """A file that cannot be used: what is wrong with it, what to do, and the code of the finding."""
-
-    def __init__(self, code: str, problem: str, remedy: str) -> None:
-        super().__init__(problem)
-        self.code, self.problem, self.remedy = code, problem, remedy
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,14 @@ def read(path: Path) -> Volume:
     Raises:
         BadFileError: where the file is not a readable three-dimensional scalar image with a position in space.
     """
-    stored = _read_bytes(path)
+    stored = read_bytes(path)
     compressed = path.name.lower().endswith(".gz")
-    content = _decompress(stored) if compressed else stored
+    content = inflate(stored) if compressed else stored
     header = _parse(path, content)
     count = math.prod(header.shape)
     needed = header.offset + count * header.dtype.itemsize
     if needed > len(content) and compressed:
-        content = _decompress(stored, all_members=True)
+        content = inflate(stored, all_members=True)
     if needed > len(content):
         problem = f"its header announces {needed} bytes, there are {len(content)}"
         raise BadFileError("TRUNCATED", problem, "Get the file again")
@@ -133,13 +132,13 @@ def read_header(path: Path) -> Header:
     Raises:
         BadFileError: as `read`, as far as the header shows it.
     """
-    with _open(path) as file:
+    with open_file(path) as file:
         start = file.read(_HEADER_BYTES_STORED)
     if path.name.lower().endswith(".gz"):
         try:
             start = zlib.decompressobj(wbits=31).decompress(start, 540)
         except zlib.error as error:
-            raise _not_gzip(start, error) from None
+            raise not_gzip(start, error) from None
     return _parse(path, start)
 
 
@@ -232,79 +231,6 @@ def write(path: Path, data: np.ndarray, grid: nib.Nifti1Header) -> None:
         file.write(igzip.compress(content, _GZIP_LEVEL, mtime=0))
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is not empty; errors say what to do."""
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise BadFileError("UNREADABLE", "not a regular file", "Put the image itself in its place")
-        with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise BadFileError("UNREADABLE", "empty (0 bytes)", "Get the file again")
-            yield file
-    except FileNotFoundError:
-        if path.is_symlink():
-            problem, remedy = "a link to a file that is not there", "Fetch its content (datalad get, git annex get)"
-        else:
-            problem, remedy = "does not exist", "Correct the path"
-        raise BadFileError("UNREADABLE", problem, remedy) from None
-    except (IsADirectoryError, PermissionError):
-        if path.is_dir():
-            problem, remedy = "a folder, not a file", "Put the file inside it in its place"
-        else:
-            problem, remedy = "no permission to read it", "Make it readable (chmod u+r)"
-        raise BadFileError("UNREADABLE", problem, remedy) from None
-    except OSError as error:
-        raise BadFileError("UNREADABLE", f"cannot be read ({error.strerror})", "Get the file again") from None
-
-
-def _read_bytes(path: Path) -> bytes:
-    with _open(path) as file:
-        return file.read()
-
-
-def _decompress(stored: bytes, *, all_members: bool = False) -> bytes:
-    """Inflate all of it: checks length and CRC, which readers that stop after the last voxel never reach.
-
-    Of several members of which the first is as long as the last, only the first comes unless `all_members` is set.
-    """
-    size = int.from_bytes(stored[-4:], "little")  # of the last member of a gzip file, which most often is the only one
-    try:
-        if all_members:
-            return igzip.decompress(stored)
-        # deflate cannot shrink by more than a factor of 1032: what claims more is damaged.
-        content = isal_zlib.decompress(stored, 31, min(max(size, 1), 1032 * len(stored)))
-        return content if len(content) == size else igzip.decompress(stored)
-    except EOFError:
-        raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
-    except IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
-        if "incomplete or truncated" in str(error):
-            raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
-        raise _not_gzip(stored, error) from None
-    except (OSError, zlib.error) as error:
-        raise _not_gzip(stored, error) from None
-
-
-def _not_fetched(content: bytes) -> BadFileError | None:
-    """The error for what stands for a file of git-annex (unlocked) or Git LFS whose content is elsewhere."""
-    if content.startswith(b"/annex/objects/"):
-        problem, remedy = "git-annex's note of where its content is", "Fetch it (datalad get, git annex get)"
-    elif content.startswith(b"version https://git-lfs."):
-        problem, remedy = "Git LFS's note of where its content is", "Fetch it (git lfs pull)"
-    else:
-        return None
-    return BadFileError("UNREADABLE", problem, remedy)
-
-
-def _not_gzip(stored: bytes, error: Exception) -> BadFileError:
-    if not_fetched := _not_fetched(stored):
-        return not_fetched
-    if not stored.startswith(b"\x1f\x8b"):
-        remedy = "Get the file again, or name it .nii if it is not compressed"
-        return BadFileError("UNREADABLE", "named .gz but not gzip data", remedy)
-    return BadFileError("UNREADABLE", f"damaged gzip data ({error})", "Get the file again")
-
-
 def _parse(path: Path, content: bytes) -> Header:
     """The header at the start of these bytes."""
     kind = nib.Nifti2Header if _size_field(content) == 540 else nib.Nifti1Header
@@ -319,8 +245,8 @@ def _parse(path: Path, content: bytes) -> Header:
             raise ValueError(f"its voxels cannot begin at byte {offset}")
         header.get_slope_inter()
     except Exception as error:  # nibabel raises many types for malformed content
-        if not_fetched := _not_fetched(content):
-            raise not_fetched from None
+        if note := not_fetched(content):
+            raise note from None
         remedy = "Get the file again, or convert it to NIfTI"
         raise BadFileError("UNREADABLE", f"not a NIfTI file ({error})", remedy) from None
     oddities = []
