@@ -48,6 +48,7 @@ from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import corner_distance, voxel_sizes
+from nnunet_transformers.common.volumes.reading import read_header
 from nnunet_transformers.common.volumes.stored import BadFileError
 
 _SEED = 12345  # of the voxels that registration compares
@@ -101,6 +102,7 @@ class CaseVoxels:
     grid: nib.Nifti1Header
 
 
+@nifti.last_file_kept()
 def check_case(
     case: Case, source: Path, options: ConvertOptions | None = None
 ) -> tuple[CheckedCase, CaseVoxels | None]:
@@ -163,7 +165,7 @@ def reference_image(cases: Sequence[Case], source: Path) -> str:
 
 
 def _header_grid(path: Path) -> Grid:
-    header = nifti.read_header(path)
+    header = read_header(path)
     return Grid(header.shape, header.affine)
 
 

@@ -75,7 +75,7 @@ def inflate(stored: bytes, *, all_members: bool = False) -> bytes:
 
 
 def inflate_zlib(stored: bytes, size: int) -> bytes:
-    """Inflate a zlib stream, as in MetaImage, whose content should have `size` bytes; checks its end and its checksum."""
+    """Inflate a zlib stream, as in MetaImage, of about `size` bytes; checks that it ends, and its checksum."""
     try:
         return isal_zlib.decompress(stored, 15, min(max(size, 1), 1032 * len(stored) + 1))
     except IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
