@@ -188,9 +188,7 @@ def _match(patterns: Patterns, paths: Mapping[PurePosixPath, str]) -> _Matched:
         else:
             ((role, match),) = matches.items()
             files.append(_file(patterns, path, text, role, match))
-    others, findings = _in_other_forms(
-        patterns, files, {path: text for path, text in paths.items() if path not in nifti}
-    )
+    others, findings = _in_other_forms(patterns, files, paths)
     files += others
     for roles, ambiguous in several.items():
         problem = f"{counted(len(ambiguous), 'file')} could be {' or '.join(roles)}: the expressions of each fit"
@@ -209,9 +207,11 @@ def _in_other_forms(
 
     Args:
         patterns: of the layout.
-        files: the NIfTI files.
-        paths: others.
+        files: the NIfTI files; without an image among them nothing is taken.
+        paths: all files.
     """
+    if not _has_image(files):
+        return [], []
     stems: dict[tuple[str, str], set[str]] = defaultdict(set)
     for file in files:
         if file.role == MASK:

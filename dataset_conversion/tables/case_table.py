@@ -62,6 +62,11 @@ def is_case_name(name: str) -> bool:
     return bool(_CASE_ID.fullmatch(name))
 
 
+def is_own_column(name: str) -> bool:
+    """Whether the table has a column of this name, in any capitals, so that no image can be called so."""
+    return name.casefold() in _ABOUT_CASE or bool(_MASK_COLUMN.fullmatch(name.casefold()))
+
+
 def plain_name(name: str) -> str:
     """A case or a subject however people spell it: without capitals and `sub-`, accents composed."""
     # macOS and Linux spell accented letters differently.
@@ -157,7 +162,7 @@ def _column(name: str) -> str:
     """A column of ours however its name is capitalised, another one as it is."""
     name = name.strip()
     known = name.casefold()
-    return known if known in _ABOUT_CASE or _MASK_COLUMN.fullmatch(known) else name
+    return known if is_own_column(known) else name
 
 
 @dataclass(frozen=True)
