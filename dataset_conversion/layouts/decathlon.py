@@ -1,11 +1,12 @@
 """Tasks of the Medical Segmentation Decathlon (Antonelli et al., Nature Communications 2022), by their dataset.json.
 
     Task01_BrainTumour/dataset.json                    which images are for training and for test, with which labels
-                       imagesTr/BRATS_001.nii.gz       all modalities in one file (x, y, z, modality), or 3D if it is one
+                       imagesTr/BRATS_001.nii.gz       all modalities in one file (x, y, z, modality)
                        labelsTr/BRATS_001.nii.gz
                        imagesTs/BRATS_485.nii.gz
 
-Each modality is a channel: the table has `imagesTr/BRATS_001.nii.gz#2` for the third. A file's name is case and subject.
+Each modality is a channel, in the table `imagesTr/BRATS_001.nii.gz#2` for the third; a single one is a 3D file.
+A file's name is that of the case and of the subject.
 """
 
 from __future__ import annotations
