@@ -394,6 +394,8 @@ def _fitted(found: Findings, other: Reading, fixed: Reading) -> Reading:
         problem = f"{name} and {role} differ by {distance:.3f} mm at a corner, taken as rounding in a header"
         places = (*fixed.file.places, *other.file.places)
         found.warn("GRID_ROUNDED", problem, f"The {role} gets the image's grid.", *places)
+    if not other.header.direct:
+        return other  # is rewritten in any case
     if fixed.file.changes:
         return other.changed("its image is rewritten")
     if other.seen is not None and fixed.seen is not None and np.array_equal(other.seen, fixed.seen):
