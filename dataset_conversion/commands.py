@@ -82,6 +82,14 @@ class Atlas(Bids):
 
 
 @dataclass(frozen=True)
+class Decathlon(Source):
+    def layout(self, table: Path | None = None) -> Layout:
+        from dataset_conversion.layouts import decathlon
+
+        return _listed(decathlon.LAYOUT, table)
+
+
+@dataclass(frozen=True)
 class Folder(Source):
     layout_file: Annotated[Path | None, Option("the layout file", name="layout", metavar="YAML")] = None
     example: Annotated[bool, Option("print a commented layout file to start from, and end", prints=_example)] = False
@@ -100,14 +108,6 @@ class Folder(Source):
             "is assumed about this data."
         )
         raise stop("NO_LAYOUT", "how the data lie in the folder must be said", remedy)
-
-
-@dataclass(frozen=True)
-class Decathlon(Source):
-    def layout(self, table: Path | None = None) -> Layout:
-        from dataset_conversion.layouts import decathlon
-
-        return _listed(decathlon.LAYOUT, table)
 
 
 def _listed(layout: Layout, table: Path | None) -> Layout:

@@ -44,9 +44,9 @@ _NRRD_TYPES = {
     "double": "f8",
 }
 _MET_TYPES = {
-    **{"MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4"},
-    **{"MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8"},
-    **{"MET_FLOAT": "f4", "MET_DOUBLE": "f8"},
+    **{"met_char": "i1", "met_uchar": "u1", "met_short": "i2", "met_ushort": "u2", "met_int": "i4", "met_uint": "u4"},
+    **{"met_long": "i4", "met_ulong": "u4", "met_long_long": "i8", "met_ulong_long": "u8"},
+    **{"met_float": "f4", "met_double": "f8"},
 }
 _TOWARDS = {
     **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
@@ -236,7 +236,7 @@ def _meta_image(content: bytes) -> _Described:
         form="MetaImage",
         shape=_shape(fields["DimSize"]),
         affine=_affine(axes, _three(offset), _TOWARDS["lps"]),
-        dtype=_dtype(_MET_TYPES.get(fields["ElementType"]), ">" if is_big else "<", fields["ElementType"]),
+        dtype=_dtype(_MET_TYPES.get(fields["ElementType"].lower()), ">" if is_big else "<", fields["ElementType"]),
         encoding="zlib" if _is_true(fields.get("CompressedData", "")) else "raw",
         start=end.end(),
     )
