@@ -29,7 +29,6 @@ from nnunet_transformers.common.words import counted
 EXPECTED = "Give the folder of one task, such as Task01_BrainTumour, with its dataset.json, imagesTr and labelsTr."
 _FILE = "dataset.json"
 _FOLDERS = ("imagesTr", "labelsTr", "imagesTs")
-_SHOWN = 5
 
 
 def find(source: Path) -> Scan:
@@ -165,8 +164,7 @@ def _not_listed(paths: Sequence[PurePosixPath], listed: Collection[str]) -> list
     if not others:
         return []
     problem = f"{counted(len(others), 'NIfTI file')} without use: {_FILE} does not list them"
-    shown = tuple(("not used", path) for path in others[:_SHOWN])
-    shown += (("", f"… and {len(others) - _SHOWN} more"),) if len(others) > _SHOWN else ()
+    shown = tuple(("not used", path) for path in others)
     remedy = "Nothing is to be done if they are not needed."
     return [Finding("UNMATCHED_FILES", problem, remedy, files=shown, severity="warning")]
 
