@@ -140,7 +140,7 @@ def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: Collection[
         shape, case = sorted_shape(one.content.shape), one.case
         paths = {file.role: file.sources[0][0] for file in one.content.images}
         for role in paths.keys() - {role for role, _ in one.content.statistics}:
-            same[identity(source / paths[role])].append(_File(role, case, (paths[role],)))
+            same[(source / paths[role]).resolve()].append(_File(role, case, (paths[role],)))
         for role, each in one.content.statistics:
             similar[shape, each.lowest, each.highest, each.upper].append(_File(role, case, (paths[role],)))
         lesion, mask = one.content.lesion, one.content.mask

@@ -173,6 +173,11 @@ def test_what_cannot_be_meant_as_a_mask_is_refused_with_the_reason(tmp_path: Pat
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha"])
+def test_a_single_slice_is_refused(tmp_path: Path, ending: str) -> None:
+    assert refusal(save_itk(tmp_path / f"mask{ending}", lesion("a")[..., :1], RAS)).code == "NOT_3D"
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha"])
 def test_several_numbers_per_voxel_and_other_dimensions_are_refused(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"mask{ending}"
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True), str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from dataset_conversion.layouts.decathlon import find
 from dataset_conversion.layouts.table import layout as table_layout
 from dataset_conversion.tables import case_table
 from nnunet_transformers.cli import main
+from nnunet_transformers.common.volumes import nifti
 
 MODALITY = {"0": "FLAIR", "1": "T1w", "2": "t1gd", "3": "T2"}
 CHANNELS = ["FLAIR", "T1w", "t1gd", "T2w"]
@@ -152,10 +154,21 @@ def test_each_volume_becomes_a_channel_on_the_grid_of_its_file(
         np.testing.assert_array_equal(label.affine, image.affine)
         np.testing.assert_array_equal(label.get_fdata(), lesion("BRATS_001")[flip])
     report = json.loads((folder / "conversion_report.json").read_text())
-    assert "volume 2 of 4" in report["cases"][0]["files"][2]["reasons"]
+    turned_axes = [] if affine is RAS else ["orientation LAS"]
+    assert report["cases"][0]["files"][2]["reasons"] == ["volume 2 of 4", *turned_axes]
     assert report["cases"][0]["files"][2]["sources"][0]["path"] == "imagesTr/BRATS_001.nii.gz#2"
     cases = case_table.read(folder / "cases.tsv")
     assert cases[0].images["t1gd"] == "imagesTr/BRATS_001.nii.gz#2"
+
+
+def test_a_file_is_inflated_once_for_all_its_channels(
+    tmp_path: Path, raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = task(tmp_path / "Task01")
+    inflated: list[bytes] = []
+    monkeypatch.setattr(nifti, "inflate", lambda stored: inflated.append(stored) or gzip.decompress(stored))
+    convert(source, "decathlon")
+    assert [inflated.count(path.read_bytes()) for path in sorted(source.glob("images*/B*"))] == [1] * 6
 
 
 def test_channels_can_be_chosen_and_a_table_can_name_volumes(tmp_path: Path, raw: Path) -> None:
