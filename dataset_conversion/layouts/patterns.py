@@ -230,7 +230,7 @@ def _in_other_forms(
     if not left_out:
         return taken, []
     problem = f"{counted(len(left_out), 'mask')} not used, since the case has others as NIfTI"
-    remedy = "Convert these to NIfTI too if they are parts of the lesion, or list them in ignore:."
+    remedy = "Convert these to NIfTI too if they are parts of the lesion."
     return taken, [Finding("OTHER_FORMS", problem, remedy, files=_listing("not used", left_out), severity="warning")]
 
 
