@@ -82,6 +82,14 @@ class Atlas(Bids):
 
 
 @dataclass(frozen=True)
+class Decathlon(Source):
+    def layout(self, table: Path | None = None) -> Layout:
+        from dataset_conversion.layouts import decathlon
+
+        return _listed(decathlon.LAYOUT, table)
+
+
+@dataclass(frozen=True)
 class Folder(Source):
     layout_file: Annotated[Path | None, Option("the layout file", name="layout", metavar="YAML")] = None
     example: Annotated[bool, Option("print a commented layout file to start from, and end", prints=_example)] = False
@@ -126,6 +134,11 @@ class ConvertAtlas(Convert):
 @dataclass(frozen=True, kw_only=True)
 class ConvertBids(Convert):
     data: Bids
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertDecathlon(Convert):
+    data: Decathlon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +207,7 @@ def _scan(arguments: Source) -> int:
 
 _ATLAS = "ATLAS: R1.x, R2.0 (as distributed or the ISLES 2022 challenge's copy), R2.1 and R3.0"
 _BIDS = "BIDS, or nearly so: images by subject, lesion masks anywhere, for example under derivatives/"
+_DECATHLON = "Medical Segmentation Decathlon: one task with its dataset.json, all images of a case in one file"
 _FOLDER = "any other folder, described by a layout file (--layout) or a case table (--table)"
 _SAME = "the same as folder"
 
@@ -211,6 +225,16 @@ COMMANDS = (
             Command(
                 *("bids", _BIDS, "%(prog)s stroke_bids --dataset-id 202 --channels T1w FLAIR", _convert, ConvertBids),
                 defaults={"target.name": "BIDS"},
+            ),
+            Command(
+                *(
+                    "decathlon",
+                    _DECATHLON,
+                    "%(prog)s Task01_BrainTumour --dataset-id 204 --mask-labels 1 2 3",
+                    _convert,
+                ),
+                arguments=ConvertDecathlon,
+                defaults={"target.name": "Decathlon"},
             ),
             Command(
                 *("folder", _FOLDER, "%(prog)s export --layout export.yaml --dataset-id 203", _convert, ConvertFolder),
@@ -243,6 +267,7 @@ COMMANDS = (
         commands=(
             Command("atlas", _ATLAS, "%(prog)s ATLAS_2 > cases.tsv", _scan, Atlas),
             Command("bids", _BIDS, "%(prog)s stroke_bids > cases.tsv", _scan, Bids),
+            Command("decathlon", _DECATHLON, "%(prog)s Task01_BrainTumour > cases.tsv", _scan, Decathlon),
             Command("folder", _FOLDER, "%(prog)s export --layout export.yaml > cases.tsv", _scan, Folder),
             Command("kerpape", _SAME, "%(prog)s export --layout kerpape.yaml > cases.tsv", _scan, Folder),
         ),
