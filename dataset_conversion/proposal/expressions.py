@@ -22,8 +22,8 @@ from dataset_conversion.proposal.pieces import (
     Piece,
     escaped,
     expression,
-    joined,
     key,
+    one_expression,
     open_digits,
     shape,
 )
@@ -276,13 +276,16 @@ class _Writer:
         for part in ("", "number"):
             if part in by_part:
                 return self._group(by_part[part], file, end)
+        if "first" in by_part:
+            first = Slot(place, "first").of(file)
+            return [*self._group(by_part["first"], file, text[len(first) :]), *open_digits(text[len(first) :])]
         rest, last = Slot(place, "rest").of(file), Slot(place, "end").of(file)
         between = text[len(rest) : len(text) - len(last)]
-        first = self._group(by_part["rest"], file, between) if "rest" in by_part else expression("[^/]*?")
+        start = self._group(by_part["rest"], file, between) if "rest" in by_part else expression("[^/]*?")
         behind = (
             self._group(by_part["end"], file, end) if "end" in by_part else expression("[^/]+?" if end else "[^/]+")
         )
-        return [*first, Piece(between), *behind]
+        return [*start, Piece(between), *behind]
 
     def _without_twins(self, group: Sequence[tuple[Named, list[Piece]]]) -> Iterator[tuple[str, dict[str, Case]]]:
         """Expression and files; the files parted by digits or endings where that leaves no case two of them."""
@@ -298,9 +301,9 @@ class _Writer:
                 ):
                     for part in parts.values():
                         closed = [(file, _closed(pieces, file)) for file, pieces in part]
-                        yield joined(closed), {file.text: cases[file.text] for file, _ in part}
+                        yield one_expression(closed), {file.text: cases[file.text] for file, _ in part}
                     return
-        yield joined(group), cases
+        yield one_expression(group), cases
 
 
 def _closed(pieces: Sequence[Piece], file: Named) -> list[Piece]:

@@ -19,7 +19,7 @@ FORMS = (  # what of a name can stand in file names, and how an expression says 
     ("[^/]*?", r"\D*(\d+)", ""),
     ("[^/]*?", r".*?(\d+)\D*", r"[^\d/]*"),
     ("[^/]*?", r"\D*(\d+)(?!\d).*", "[^/]*"),
-    ("", r"([A-Za-z0-9+]+)(?![A-Za-z0-9+]).*", "[^/]*"),
+    ("", r"([A-Za-z0-9+]+)(?![^\W_]|\+).*", "[^/]*"),
 )
 NUMBER = FORMS[3]
 WHOLE = ("", r"(.+)", "")
@@ -34,9 +34,7 @@ class Piece(NamedTuple):
 
 def escaped(text: str) -> str:
     """As an expression that fits the text, easy to read; any character for one that cannot be printed."""
-    return "".join(
-        "[^/]" if not letter.isprintable() else f"\\{letter}" if letter in r"\.^$*+?{}[]()|" else letter for letter in text
-    )
+    return "".join(re.sub(r"([\\.^$*+?{}\[\]()|])", r"\\\1", each) if each.isprintable() else "[^/]" for each in text)
 
 
 def shape(texts: Collection[str], separator: str, inside: str) -> str:
@@ -78,7 +76,7 @@ def key(pieces: Iterable[Piece]) -> tuple[object, ...]:
     return tuple((piece.text.casefold() if piece.is_literal else piece) for piece in pieces if piece.text)
 
 
-def joined(group: Sequence[tuple[Named, Sequence[Piece]]]) -> str:
+def one_expression(group: Sequence[tuple[Named, Sequence[Piece]]]) -> str:
     """One expression for files whose pieces differ in capitals at most."""
     expression = ""
     filled = [[piece for piece in pieces if piece.text] for _, pieces in group]

@@ -22,7 +22,7 @@ _DATE = rf"({_YEAR}{_BETWEEN}{_MONTH}{_BETWEEN}{_DAY}|{_DAY}{_BETWEEN}{_MONTH}{_
 _VISIT = (
     r"(ses|sess|session|visite?|vis|v|m|mois|month|mo|j|jour|day|d|t|tp|time.?point|temps|exam|examen|irm|mri|scan|w|week"
     r"|sem|semaine|fu|s|suivi|follow.?up|year|an)[-_ ]?\d+"
-    r"|\d+[-_ ]?(m|mois|months?|j|jours?|d|days?|w|weeks?|sem|semaines?|ans?|y|years?)"
+    r"|(?![23]d)\d+[-_ ]?(m|mois|months?|j|jours?|d|days?|w|weeks?|sem|semaines?|ans?|y|years?)"
     r"|(baseline|bl|pre|post|inclusion|initiale?|suivi|followup|follow.up)"
 )
 _SESSION = re.compile(rf"{_DATE}|{_VISIT}")
@@ -39,8 +39,8 @@ SEPARATORS = "-_. "
 class Slot(NamedTuple):
     """A part of a path: a folder by its position, or the file's name before ("head") or behind ("tail") its role.
 
-    `part` is "" for all of it, "rest" for what stands before a date or visit at its end, "end" for that, and "number"
-    for its last digits.
+    `part` is "" for all of it, "rest" for what stands before a date or visit at its end, "end" for that, "first" for
+    what stands before the first separator, and "number" for the last digits.
     """
 
     place: int | str
@@ -56,6 +56,8 @@ class Slot(NamedTuple):
             return text
         if self.part == "number":
             return number_of(text)
+        if self.part == "first":
+            return re.split(f"[{SEPARATORS}]", text)[0]
         return end_of(text)[self.part == "end"]
 
 
@@ -148,7 +150,7 @@ def _read(files: Sequence[Named], known: set[str]) -> Places | None:
     free = [i for i in range(depth) if not all(i in file.role_folders for file in files)]
     places: tuple[int | str, ...] = (*free, "head", "tail")
     whole = [Slot(place) for place in places]
-    slots = [Slot(slot.place, part) for slot in whole for part in ("", "rest", "end")]
+    slots = [Slot(slot.place, part) for slot in whole for part in ("", "rest", "end")] + [Slot("head", "first")]
     texts = {slot: [slot.of(file) for file in files] for slot in slots}
     texts = {slot: those for slot, those in texts.items() if any(those)}
     numbers_known = {number_of(text) for text in known} - {""}
@@ -161,7 +163,7 @@ def _read(files: Sequence[Named], known: set[str]) -> Places | None:
     split = next((slot for slot in texts if _says_split(slot, texts[slot])), None)
     dated = {slot for slot, those in texts.items() if slot != split and _share(_is_session, those) >= 0.9}
     best: tuple[tuple[object, ...], Places] | None = None
-    for subject, session in _pairs(list(texts), dated, split):
+    for subject, session in _pairs(list(texts), dated - {Slot("head", "first")}, split):
         for site in (None, *_sites(subject, session, texts, split)):
             score = _score(
                 Places(subject, session, site),
@@ -241,6 +243,7 @@ def _score(
         subject.part == "number",
         session is None,
         session is not None and _share(_is_date, texts[session]) > 0.5,
+        not any(re.search(r"\d", text) for text in subjects),
         _rank(subject),
         _rank(session) if session else (),
         _rank(site) if site else (),

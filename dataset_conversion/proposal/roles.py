@@ -51,6 +51,9 @@ _WEAK_LESION = r"stroke|(?<![a-z])avc(?![a-z0-9])|ischa?emi\w*"
 _LESION = r"lesion\w*|infarct\w*|(?<![a-z])les(?![a-z])"
 _BARE = r"mask\w*|masque\w*|(?<![a-z])(msk|rois?|voi|seg|segm\w*|labels?(tr|ts)?|contours?)(?![a-z])"
 _OF_THE_STROKE = r"chroni\w*|aigue?s?|acute|sub\w*|manuel\w*|finale?"
+_OF_THE_SCAN = re.compile(
+    r"((^|(?<=[^a-z]))(irm|mri|mr|[23]d|ep2d|sag\w*|ax|axial\w*|cor\w*|tra|tse|fse|ir|gre|cube|space|iso|seq)[ .-]+)+$"
+)
 _CONTAINER = (
     r"images?|imgs?|anat(omi\w*)?|nifti|nii|raw|raw ?data|data|donnees|derivatives|mri|irm|scans?|output|export"
 )
@@ -143,6 +146,8 @@ def _role_of(stem: str, people: frozenset[str] = frozenset()) -> tuple[str, int,
     lesion = strong or (weak if not bare else None)
     spans = [each.span() for each in (*images.values(), lesion, bare) if each]
     start, end = (min(a for a, _ in spans), max(b for _, b in spans)) if spans else (len(stem), len(stem))
+    if before := _OF_THE_SCAN.search(folded[:start]):
+        start = before.start()
     if other := re.search(_OTHER, folded):
         return OTHER, min(start, other.start()), max(end % (len(stem) + 1), other.end()) if spans else other.end()
     if strong or bare or weak:

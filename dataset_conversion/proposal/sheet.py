@@ -105,15 +105,16 @@ def best(
         cases: (subject, session) of each case, for the column of the session.
         images: names that no column to carry along may have.
     """
-    found: tuple[tuple[int, bool], Rows, str] | None = None
     known = {_plain(subject) for subject in subjects}
+    possible = []
     for rows in sheets:
         for name, cells in rows.columns.items():
             matched = len(known & set(map(_plain, cells)))
-            rank = (matched, bool(_KEY.fullmatch(fold(name))))
-            if 2 * matched >= len(subjects) and matched and (found is None or rank > found[0]):
-                found = rank, rows, name
-    return _sheet(found[1], found[2], found[0][0], cases, images) if found else None
+            if 2 * matched >= len(subjects) and matched:
+                possible.append((matched, bool(_KEY.fullmatch(fold(name))), rows, name))
+    possible.sort(key=lambda each: each[:2], reverse=True)
+    found = (_sheet(rows, name, matched, cases, images) for matched, _, rows, name in possible)
+    return next(filter(None, found), None)
 
 
 def _sheet(

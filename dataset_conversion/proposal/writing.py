@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -57,7 +58,7 @@ def write_layout(source: Path, path: Path) -> Written:
     texts = {as_text(each): each for each in paths if each.name.lower().endswith((".nii", ".nii.gz"))}
     if not texts:
         raise no_match.explain(source, {each: as_text(each) for each in paths}, (), unreadable)
-    _refuse_known(source, paths, texts)
+    _refuse_known(source, texts)
     files = name_files(texts)
     near = sheets.read_near(source, paths)
     proposal = propose(
@@ -94,23 +95,23 @@ def _tried(path: Path, text: str, source: Path) -> Scan:
     return read_layout(path).find(source)
 
 
-def _refuse_known(source: Path, paths: Sequence[PurePosixPath], texts: Collection[str]) -> None:
+def _refuse_known(source: Path, texts: Collection[str]) -> None:
     """Say which command reads ATLAS and BIDS without a layout file."""
-    names = [name for text in texts if (name := parse(text.rpartition("/")[2])) and "sub" in name.entities]
-    images = [name for name in names if image_name(name.suffix) or image_name(name.entities.get("acq", ""))]
-    kind = ""
-    if 2 * len(names) >= len(texts) and images:
-        of_atlas = [name for name in names if re.fullmatch(r"(r\d{3}s|soop)\d+", name.entities["sub"], re.IGNORECASE)]
-        kind = "ATLAS" if 2 * len(of_atlas) >= len(names) else "BIDS"
-    elif any(re.search(r"_lesionsmooth(_|\.)", text, re.IGNORECASE) for text in texts):
-        try:
-            kind = "ATLAS" if atlas_v1.find(source).cases else ""
-        except ConversionError:
-            kind = ""
-    if kind:
-        command = f"convert {kind.lower()} {shlex.quote(str(source))} --dataset-id 301"
+    if kind := _known_layout(source, texts):
         problem = f"the names in {source} are those of {kind}, which needs no layout file"
+        command = f"convert {kind.lower()} {shlex.quote(str(source))} --dataset-id 301"
         raise stop("KNOWN_LAYOUT", problem, f"Run: nnunet-transformers {command}")
+
+
+def _known_layout(source: Path, texts: Collection[str]) -> str:
+    names = [name for text in texts if (name := parse(text.rpartition("/")[2])) and "sub" in name.entities]
+    if 2 * len(names) >= len(texts) and any(image_name(name.suffix or name.entities.get("acq", "")) for name in names):
+        of_atlas = [name for name in names if re.fullmatch(r"(r\d{3}s|soop)\d+", name.entities["sub"], re.IGNORECASE)]
+        return "ATLAS" if 2 * len(of_atlas) >= len(names) else "BIDS"
+    if any(re.search(r"_lesionsmooth[_.]", text, re.IGNORECASE) for text in texts):
+        with contextlib.suppress(ConversionError):
+            return "ATLAS" if atlas_v1.find(source).cases else ""
+    return ""
 
 
 def _says_too_little(source: Path, files: Sequence[Named]) -> ConversionError:
