@@ -35,6 +35,7 @@ _DOUBTFUL = re.compile(
 )
 _MOST_KINDS = 20
 _MOST_HEADS = 3
+_WAYS = ("as it is", "subject", "any")
 _MOST_OVERLAPS = 20
 
 
@@ -156,7 +157,7 @@ class _Writer:
             for name in values:
                 if slot := getattr(each, name):
                     values[name].add(self._text(slot, file))
-        self.forms = dict.fromkeys(values, WHOLE)
+        self.forms: dict[str, Form] = dict.fromkeys(values, WHOLE)
         self.lawful = True
         by_number = any(each.subject.part == "number" for each in places.values())
         self.forms["subject"] = NUMBER if by_number else self._form(values["subject"], fits_sheet)
@@ -178,7 +179,7 @@ class _Writer:
         """The first that tells all of them apart by names of cases; one that a sheet uses goes before."""
         possible = []
         for form in (WHOLE, *FORMS):
-            found = [re.fullmatch(form[1], value, re.DOTALL) for value in values - {""}]
+            found = [re.fullmatch(form.name, value, re.DOTALL) for value in values - {""}]
             captured = {match[1] for match in found if match}
             if len(captured) == len(found) and all(map(LEGAL.fullmatch, captured)):
                 possible.append((form, captured))
@@ -190,7 +191,7 @@ class _Writer:
         if slot is None:
             return ""
         text = self._text(slot, file)
-        match = re.fullmatch(self.forms[name][1], text, re.DOTALL)
+        match = re.fullmatch(self.forms[name].name, text, re.DOTALL)
         return match[1] if match else text
 
     def case(self, file: Named) -> Case:
@@ -201,33 +202,34 @@ class _Writer:
     def _group(self, name: str, file: Named, separator: str = "") -> list[Piece]:
         each = self.places[file]
         slot: Slot = getattr(each, name)
-        before, inner, after = self.forms[name]
+        form = self.forms[name]
         if (each, name) not in self.shapes:
             texts = {self.captured(name, slot, other) for other in self.groups[each]}
-            inside = "" if inner == WHOLE[1] else inner[inner.index("(") + 1 : inner.index(")")]
-            self.shapes[each, name] = shape(texts - {""}, separator, inside)
+            self.shapes[each, name] = shape(texts - {""}, separator, form.captured)
         pieces = [Piece(f"(?P<{name}>{self.shapes[each, name]})", is_literal=False)]
-        return [*expression(before), *pieces, *expression(after)]
+        return [*expression(form.before), *pieces, *expression(form.after)]
 
     def kinds(self, role: str, all_files: Sequence[Named]) -> list[Kind]:
         """The files of a role by the expressions for them."""
         files = [file for file in self.places if file.role == role]
-        ways = [way for way in ("as it is", "subject", "any") if len(self._heads(files, way)) <= _MOST_HEADS]
-        for way in (*ways[:1], "as it is"):
+        strangers = [file.text for file in all_files if file.role != role]
+        heads = [way for way in _WAYS if len({key(self._head(file, way)) for file in files}) <= _MOST_HEADS]
+        tails = {key(self._tail(file, "as it is")) for file in files}
+        tail = "any" if _MOST_HEADS < len(tails) > len(files) / 2 else "as it is"  # names of people, most likely
+        for ways in ((heads[0] if heads else "any", tail), ("as it is", "as it is")):
             groups: dict[tuple[object, ...], list[tuple[Named, list[Piece]]]] = defaultdict(list)
             for file in files:
-                pieces = self._pieces(file, way)
+                pieces = self._pieces(file, *ways)
                 groups[key(pieces)].append((file, pieces))
             kinds = [Kind(role, *each) for those in groups.values() for each in self._without_twins(those)]
-            strangers = [file.text for file in all_files if file.role != role] if way == "any" else []
-            if not any(re.fullmatch(kind.expression, text) for kind in kinds for text in strangers):
+            if "any" not in ways or (
+                not any(re.fullmatch(kind.expression, text) for kind in kinds for text in strangers)
+                and all(len(set(kind.files.values())) == len(kind.files) for kind in kinds)
+            ):
                 break
         return kinds
 
-    def _heads(self, files: Iterable[Named], way: str) -> set[tuple[object, ...]]:
-        return {key(self._head(file, way)) for file in files}
-
-    def _pieces(self, file: Named, head: str) -> list[Piece]:
+    def _pieces(self, file: Named, head: str, tail: str) -> list[Piece]:
         each = self.places[file]
         pieces: list[Piece] = []
         for i, folder in enumerate(file.folders):
@@ -240,14 +242,16 @@ class _Writer:
             else:
                 pieces += expression("[^/]+")
             pieces.append(Piece("/"))
-        tail = file.tail
-        said = self._said_by("tail", tail.strip(SEPARATORS), file)
-        if said:
-            start = tail[: len(tail) - len(tail.lstrip(SEPARATORS))]
-            tail_pieces = [Piece(start), *said, Piece(tail.rstrip(SEPARATORS) and tail[len(tail.rstrip(SEPARATORS)) :])]
-        else:
-            tail_pieces = open_digits(tail)
-        return [*pieces, *self._head(file, head), Piece(file.core), *tail_pieces]
+        return [*pieces, *self._head(file, head), Piece(file.core), *self._tail(file, tail)]
+
+    def _tail(self, file: Named, way: str) -> list[Piece]:
+        text = file.tail.strip(SEPARATORS)
+        start = file.tail[: len(file.tail) - len(file.tail.lstrip(SEPARATORS))]
+        if said := self._said_by("tail", text, file):
+            return [Piece(start), *said, Piece(file.tail[len(start) + len(text) :])]
+        if way == "any" and text:
+            return [Piece(start), *expression("[^/]*")]
+        return open_digits(file.tail)
 
     def _head(self, file: Named, way: str) -> list[Piece]:
         text = file.head.strip(SEPARATORS)
@@ -292,24 +296,24 @@ class _Writer:
         files = [file for file, _ in group]
         cases = {file.text: self.case(file) for file in files}
         if len(set(cases.values())) < len(cases):
-            for key in (lambda file: file.ending.lower(), lambda file: (file.core + file.tail).casefold()):
+            for part_of in (lambda file: file.ending.lower(), lambda file: (file.core + file.tail).casefold()):
                 parts = defaultdict(list)
                 for file, pieces in group:
-                    parts[key(file)].append((file, pieces))
+                    parts[part_of(file)].append((file, pieces))
                 if 1 < len(parts) <= 3 and all(
                     len({cases[file.text] for file, _ in part}) == len(part) for part in parts.values()
                 ):
                     for part in parts.values():
-                        closed = [(file, _closed(pieces, file)) for file, pieces in part]
+                        closed = [(file, self._closed(pieces, file)) for file, pieces in part]
                         yield one_expression(closed), {file.text: cases[file.text] for file, _ in part}
                     return
         yield one_expression(group), cases
 
-
-def _closed(pieces: Sequence[Piece], file: Named) -> list[Piece]:
-    """With the digits behind the role as they are."""
-    behind = len(open_digits(file.tail))
-    return [*pieces[: len(pieces) - behind], Piece(file.tail)] if behind else list(pieces)
+    def _closed(self, pieces: Sequence[Piece], file: Named) -> list[Piece]:
+        """With the digits behind the role as they are, unless a group is there."""
+        tail = self._tail(file, "as it is")
+        is_open = tail == open_digits(file.tail) == list(pieces[len(pieces) - len(tail) :])
+        return [*pieces[: len(pieces) - len(tail)], Piece(file.tail)] if is_open else list(pieces)
 
 
 def _chosen(kinds: Sequence[Kind], is_4d: Callable[[str], bool]) -> tuple[list[Kind], list[Kind], list[str]]:

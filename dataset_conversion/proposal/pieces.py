@@ -8,21 +8,37 @@ from typing import NamedTuple
 
 from dataset_conversion.proposal.roles import Named
 
-Form = tuple[str, str, str]
-"""What a group captures of a name: an expression for what stands before it, one for the name with the group in it, and
-one for what stands behind."""
+
+class Form(NamedTuple):
+    """What a group captures of a name.
+
+    Attributes:
+        name: an expression for the name, whose one group is what is captured.
+        captured: one for what is captured.
+        before: one for what stands before it, in a path.
+        after: one for what stands behind.
+    """
+
+    name: str
+    captured: str = ""
+    before: str = ""
+    after: str = ""
+
 
 LEGAL = re.compile(r"[A-Za-z0-9.+_-]+")
-FORMS = (  # what of a name can stand in file names, and how an expression says what is before and behind it
-    ("", r"(\d+)(?!\d).*", "[^/]*"),
-    ("", r"([A-Za-z]+[-_]?\d+)(?!\d).*", "[^/]*"),
-    ("[^/]*?", r"\D*(\d+)", ""),
-    ("[^/]*?", r".*?(\d+)\D*", r"[^\d/]*"),
-    ("[^/]*?", r"\D*(\d+)(?!\d).*", "[^/]*"),
-    ("", r"([A-Za-z0-9+]+)(?![^\W_]|\+).*", "[^/]*"),
+"""What a case can be called."""
+WHOLE = Form(r"(.+)")
+NUMBER = Form(r".*?(\d+)\D*", r"\d+", "[^/]*?", r"[^\d/]*")
+FORMS = (
+    Form(r"(\d+)(?!\d).*", r"\d+", "", "[^/]*"),
+    Form(r"([A-Za-z]+[-_]?\d+)(?!\d).*", r"[A-Za-z]+[-_]?\d+", "", "[^/]*"),
+    Form(r"\D*(\d+)", r"\d+", "[^/]*?"),
+    NUMBER,
+    Form(r"\D*(\d+)(?!\d).*", r"\d+", "[^/]*?", "[^/]*"),
+    Form(r"([A-Za-z0-9+]+)(?![^\W_]|\+).*", "[A-Za-z0-9+]+", "", "[^/]*"),
+    Form(r"(?:.*[ _.-])?([A-Za-z0-9+]+)", "[A-Za-z0-9+]+", "(?:[^/]*[ _.-])?"),
 )
-NUMBER = FORMS[3]
-WHOLE = ("", r"(.+)", "")
+"""Parts of a name that can stand in the name of a case, the best first."""
 
 
 class Piece(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -103,12 +103,15 @@ def find_places(files: Sequence[Named]) -> dict[Named, Places]:
     families: dict[Family, list[Named]] = defaultdict(list)
     for file in files:
         families[_family(file)].append(file)
-    families = dict(_split(families))
+    alone = {family: (files, best) for family, files, best in _split(families)}
+    families = {family: files for family, (files, _) in alone.items()}
     order = sorted(families, key=lambda each: (-sum(not _is_mask(file) for file in families[each]), str(each)))
     places: dict[Family, Places] = {}
     known: set[str] = set()
     for family in order:
-        if found := _read(families[family], known):
+        files, best = alone[family]
+        found = _read(files, frozenset(known)) if known or best is None else best
+        if found and not (known and _is_beside(found, files, known)):
             places[family] = found
             known |= {found.subject.of(file) for file in families[family]}
     places = _with_common_numbers(families, places)
@@ -122,6 +125,12 @@ def find_places(files: Sequence[Named]) -> dict[Named, Places]:
     }
 
 
+def _is_beside(places: Places, files: Sequence[Named], known: Collection[str]) -> bool:
+    """Whether files are all of one "subject" without a number that no other files know: a folder of other things."""
+    subjects = {places.subject.of(file) for file in files}
+    return len(subjects) == 1 and not subjects & set(known) and not re.search(r"\d", subjects.pop())
+
+
 def _is_mask(file: Named) -> bool:
     return file.role in (MASK, BARE_MASK)
 
@@ -130,21 +139,21 @@ def _family(file: Named) -> Family:
     return len(file.folders), tuple((i, fold(file.folders[i])) for i in sorted(file.role_folders))
 
 
-def _split(families: Mapping[Family, list[Named]]) -> Iterable[tuple[Family, list[Named]]]:
-    """Those of which some say the subject before the role and others behind it, apart."""
+def _split(families: Mapping[Family, list[Named]]) -> Iterable[tuple[Family, list[Named], Places | None]]:
+    """Each with its reading; those of which some say the subject before the role and others behind it, apart."""
     for family, files in families.items():
-        best = _read(files, set())
+        best = _read(files, frozenset())
         if best and all(best.subject.of(file) for file in files):
-            yield family, files
+            yield family, files, best
             continue
         parts = defaultdict(list)
         for file in files:
             parts[bool(Slot("head").of(file)), bool(Slot("tail").of(file))].append(file)
         for key, part in parts.items():
-            yield (*family, key), part
+            yield (*family, key), part, None
 
 
-def _read(files: Sequence[Named], known: set[str]) -> Places | None:
+def _read(files: Sequence[Named], known: frozenset[str]) -> Places | None:
     """The best reading of a family; None where nothing could be a subject."""
     depth = len(files[0].folders)
     free = [i for i in range(depth) if not all(i in file.role_folders for file in files)]
@@ -153,7 +162,7 @@ def _read(files: Sequence[Named], known: set[str]) -> Places | None:
     slots = [Slot(slot.place, part) for slot in whole for part in ("", "rest", "end")] + [Slot("head", "first")]
     texts = {slot: [slot.of(file) for file in files] for slot in slots}
     texts = {slot: those for slot, those in texts.items() if any(those)}
-    numbers_known = {number_of(text) for text in known} - {""}
+    numbers_known = frozenset(map(number_of, known)) - {""}
     if known:  # a number is what two families may have in common
         for slot in whole:
             numbers = [Slot(slot.place, "number").of(file) for file in files]
@@ -163,7 +172,7 @@ def _read(files: Sequence[Named], known: set[str]) -> Places | None:
     split = next((slot for slot in texts if _says_split(slot, texts[slot])), None)
     dated = {slot for slot, those in texts.items() if slot != split and _share(_is_session, those) >= 0.9}
     best: tuple[tuple[object, ...], Places] | None = None
-    for subject, session in _pairs(list(texts), dated - {Slot("head", "first")}, split):
+    for subject, session in _pairs(texts, dated - {Slot("head", "first")}, split):
         for site in (None, *_sites(subject, session, texts, split)):
             score = _score(
                 Places(subject, session, site),
@@ -180,14 +189,20 @@ def _read(files: Sequence[Named], known: set[str]) -> Places | None:
     return found if found.site else replace(found, site=_site(found, texts, split))
 
 
-def _pairs(slots: Sequence[Slot], dated: set[Slot], split: Slot | None) -> Iterable[tuple[Slot, Slot | None]]:
-    for subject in slots:
+def _pairs(texts: Mapping[Slot, list[str]], dated: set[Slot], split: Slot | None) -> Iterable[tuple[Slot, Slot | None]]:
+    """Slots of the subject, each without a session and with each that could be it."""
+    for subject in texts:
         if subject == split or subject.part == "end":
             continue
         yield subject, None
         for session in dated:
             if session.place != subject.place or (subject.part, session.part) == ("rest", "end"):
                 yield subject, session
+        if any(re.search(r"\d", text) for text in texts[subject]) and isinstance(subject.place, int):
+            for session in texts:  # folders below the subject that no word says to be visits
+                inside = isinstance(session.place, int) and session.place > subject.place and not session.part
+                if inside and session not in dated and 1 < len(set(texts[session])) < len(set(texts[subject])):
+                    yield subject, session
 
 
 def _sites(subject: Slot, session: Slot | None, texts: Mapping[Slot, list[str]], split: Slot | None) -> list[Slot]:
@@ -202,7 +217,8 @@ def _sites(subject: Slot, session: Slot | None, texts: Mapping[Slot, list[str]],
         and not slot.part
         and slot != split
         and (session is None or slot.place != session.place)
-        and 1 < len(set(texts[slot])) <= subjects
+        and len(set(texts[slot])) > 1
+        and (len(set(texts[slot])) <= subjects or not any(re.search(r"\d", text) for text in texts[slot]))
     ]
 
 
@@ -211,7 +227,7 @@ def _score(
     texts: Mapping[Slot, list[str]],
     names: Sequence[tuple[str, str, str]],
     dated: set[Slot],
-    known: set[str],
+    known: Collection[str],
 ) -> tuple[object, ...]:
     """The smaller the better; `known` are subjects of other families."""
     subject, session, site = places.subject, places.session, places.site
@@ -239,6 +255,7 @@ def _score(
         is_session + alone,
         is_session and len(visits) > len(set(subjects)),
         site is not None,
+        session is not None and session not in dated,
         len(set(keys)),
         subject.part == "number",
         session is None,

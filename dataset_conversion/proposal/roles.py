@@ -57,10 +57,10 @@ _OF_THE_SCAN = re.compile(
 _CONTAINER = (
     r"images?|imgs?|anat(omi\w*)?|nifti|nii|raw|raw ?data|data|donnees|derivatives|mri|irm|scans?|output|export"
 )
-# Words of BIDS for those that French names and abbreviations have.
-_IN_ENGLISH = {"avc": "stroke", "les": "lesion", "masque": "mask", "masques": "mask", "rois": "roi", "masks": "mask"}
+_IN_ENGLISH = {"avc": "stroke", "les": "lesion"}
 
 
+@functools.lru_cache(maxsize=100_000)
 def fold(text: str) -> str:
     """The text without accents and capitals, and of the same length."""
 
@@ -70,9 +70,9 @@ def fold(text: str) -> str:
     return text.lower() if text.isascii() else "".join(map(plain, text))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Named:
-    """A NIfTI file by its name.
+    """A NIfTI file by its name; each is equal to itself only.
 
     Attributes:
         text: its path as expressions see it.
@@ -167,7 +167,11 @@ def _image(found: dict[str, re.Match[str]], folded: str) -> str:
 def _mask_role(folded: str, people: frozenset[str]) -> str:
     if re.search(_NOT_TAKEN, folded):
         return OTHER
-    words = [_IN_ENGLISH.get(word, word) for word in re.findall(r"[^\W_]+", folded) if word.isalpha() and len(word) > 1]
+    words = [
+        "mask" if re.fullmatch(_BARE, word) else _IN_ENGLISH.get(word, word)
+        for word in re.findall(r"[^\W_]+", folded)
+        if word.isalpha() and len(word) > 1
+    ]
     words = [
         word for word in words if not re.fullmatch(_OF_THE_STROKE, word) and not (word in people and _is_harmless(word))
     ]
