@@ -74,7 +74,6 @@ class Proposal:
     ignore: list[str] = field(default_factory=list)
     subject_name: str = ""
     lawful: bool = True
-    has_site: bool = False
 
     @property
     def subjects(self) -> set[str]:
@@ -129,7 +128,6 @@ def propose(
         ignore,
         subject_name="{site}-{subject}" if writer.with_site else "",
         lawful=writer.lawful,
-        has_site=any(each.site for each in places.values()),
     )
 
 

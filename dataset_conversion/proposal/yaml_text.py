@@ -18,7 +18,8 @@ _HEAD = """\
 #
 #     nnunet-transformers scan folder {source} --layout {path}
 #
-# Each expression fits whole paths from the folder on, and its groups (?P<…>) say the subject, the session and the site.
+# Each expression fits whole paths from the folder on; its groups (?P<…>…) say the subject, the session and the site.
+# Where a group takes what is no session or no site, write [^/]+ instead of it, in every expression.
 # `nnunet-transformers convert folder --example` explains all that can stand here.
 """
 
@@ -65,8 +66,6 @@ def layout_text(
             *_comment(["Sites number their patients alike."]),
             f"subject_name: {_quoted(proposal.subject_name)}",
         ]
-    if proposal.has_site and not proposal.subject_name:
-        lines += _comment(["If the folder of the group site is no site, write [^/]+ instead of (?P<site>[^/]+)."])
     lines += _ignored(proposal.ignore, several)
     if no_sheet:
         lines += ["", *_comment([no_sheet])]

@@ -121,6 +121,9 @@ def test_a_folder_of_patients_with_lesions_is_no_folder_of_masks() -> None:
         ("{id} É. (x+y) 5% d'été [b] {2}$^/{role} .+*?.nii", {"id": ("P.01", "P.02")}, "01"),
         ("{id}/M3/{n}_{role}_s{n}/IM-0001.nii.gz", {"id": ("0012", "0107"), "n": ("4",)}, "0012_ses-M3"),
         ("0012/M3/{role}.nii.gz", {}, "0012_ses-M3"),
+        ("{id}/{v}/{role}.nii", {"id": (1, 2, 3), "v": (1, 2)}, "1_ses-1"),
+        ("CHU {site}/A{id}/J{j}/{role}.nii", {"site": ("X", "Y"), "id": (1, 2), "j": (7, 90)}, "X-A1_ses-J7"),
+        ("{id} Marie/IRM {day}/{role}.nii", {"id": ("DUPONT", "LEE"), "day": ("12-03-2019",)}, "DUPONT_ses-12-03-2019"),
         ("P01_{role}.nii.gz", {}, "P01"),
         ("P{id}_V1_IRM_{role}_3D.nii.gz", {"id": ("01", "02")}, "P01_ses-V1"),
     ],
@@ -158,6 +161,18 @@ def test_masks_in_a_tree_of_their_own_find_their_images(source: Path, mask: str)
     put(source, *each("images/AVC{id}/{role}.nii.gz", id=ids, role=("t1", "flair")))
     put(source, *each(f"masks/{mask}.nii.gz", id=ids))
     assert len(cases(source)) == 3
+
+
+def test_names_of_people_behind_the_role_are_left_open(source: Path) -> None:
+    people = ("DUPONT", "Le Goff", "MARTIN", "X", "Zoé")
+    put(source, *(f"{i:02}/{role}_{who}.nii" for i, who in enumerate(people) for role in ROLES))
+    assert len(cases(source)) == 5
+    assert "'(?P<subject>\\d{2})/T1_[^/]*\\.nii'" in (source.parent / "layout.yaml").read_text()
+
+
+def test_a_folder_of_other_things_is_no_subject(source: Path) -> None:
+    put(source, *each("patients/{id}/{role}.nii", id=("01", "02")), "rebut/T1.nii")
+    assert cases(source) == ["sub-01", "sub-02"]
 
 
 def test_masks_one_folder_deeper_find_their_images(source: Path) -> None:
