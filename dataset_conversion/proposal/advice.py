@@ -41,14 +41,16 @@ def suggestions(found: Scan, source: Path, *, lawful: bool) -> list[Suggestion]:
         source: the folder.
         lawful: whether subjects and sessions can be names of cases as they are.
     """
+    bad = {each.case for each in found.findings if each.severity == "error" and each.code != "CASE_NAME"} - {""}
     cases = [case for case in found.cases if case.masks and any(case.images.values())]
+    cases = [case for case in cases if case.case not in bad] or cases
     if not cases:
         return []
     counts = Counter(name for case in cases for name, path in case.images.items() if path)
     names = [name for name in found.cases[0].images if counts[name]]
     channels = [name for name in names if 2 * counts[name] >= len(cases)] or [counts.most_common(1)[0][0]]
     grids = {case.case: each for case in _spread(cases) if (each := _read(case, source))}
-    common, why = _for_all(found, lawful)
+    common, why = _for_all(len(bad), lawful)
     main = _suggestion(channels, names, cases, grids, common)
     first = Suggestion(main.options, (*why, *main.why))
     several = [first]
@@ -67,7 +69,7 @@ def suggestions(found: Scan, source: Path, *, lawful: bool) -> list[Suggestion]:
     return several
 
 
-def _for_all(found: Scan, lawful: bool) -> tuple[list[str], list[str]]:
+def _for_all(bad: int, lawful: bool) -> tuple[list[str], list[str]]:
     """The options that do not depend on the channels."""
     options, why = [], []
     if not lawful:
@@ -75,10 +77,9 @@ def _for_all(found: Scan, lawful: bool) -> tuple[list[str], list[str]]:
         why.append(
             "names here cannot be names of cases (blanks, accents): --pseudonymise gives others, kept in key.json"
         )
-    bad = {each.case for each in found.findings if each.severity == "error" and each.case and each.code != "CASE_NAME"}
     if bad:
         options.append("--skip-bad")
-        why.append(f"{counted(len(bad), 'case')} cannot be converted as they are (above); --skip-bad leaves them out")
+        why.append(f"--skip-bad leaves out {counted(bad, 'case')} with an error (above)")
     return options, why
 
 

@@ -61,7 +61,7 @@ def read_near(source: Path, paths: Sequence[PurePosixPath]) -> list[Rows]:
         )
     except OSError:
         beside = []
-    near = [path for path in (*inside, *beside) if not path.name.startswith((".", "~$"))]
+    near = [path for path in (*inside, *beside) if not path.name.startswith((".", "~$")) and str(path).isprintable()]
     near.sort(key=lambda path: path.name.lower().endswith(".xlsx"))  # for which openpyxl is needed
     return [rows for path in near[:_MOST_FILES] for rows in _read(source, path)]
 
@@ -83,7 +83,7 @@ def _read(source: Path, path: PurePosixPath) -> Iterator[Rows]:
         columns = {
             name: [cells[i].strip() if i < len(cells) else "" for cells in rows[1:]]
             for i, name in enumerate(header)
-            if name and header.count(name) == 1
+            if name.isprintable() and name and header.count(name) == 1
         }
         if columns and "/" not in "".join(columns.get("mask", ())):  # a case table is no sheet of patients
             yield Rows(str(path), columns)

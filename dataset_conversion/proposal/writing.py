@@ -156,9 +156,10 @@ def _account(found: Scan, texts: Mapping[str, PurePosixPath]) -> list[str]:
         lines += [f"  {_printable(as_text(PurePosixPath(path)))}" for _, path in each.files]
     if len(several) > MAX_SHOWN:
         lines.append(f"… and {len(several) - MAX_SHOWN} more cases with several files for one image.")
-    for each in found.findings:
-        if each not in several and each.code not in _TOLD:
-            lines += str(each).splitlines()
+    others = [each for each in found.findings if each not in several and each.code not in _TOLD]
+    for code, count in Counter(each.code for each in others).items():
+        lines += str(next(each for each in others if each.code == code)).splitlines()
+        lines += [f"… and {count - 1} more [{code}]"] if count > 1 else []
     used = {path for case in cases for path in (*case.images.values(), *case.masks)}
     used |= {path for each in found.findings if each.severity == "error" for _, path in each.files}
     unused = [text for text, path in texts.items() if str(path) not in used]

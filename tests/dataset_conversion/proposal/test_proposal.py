@@ -207,6 +207,7 @@ def test_several_files_of_one_name_are_left_to_the_user_with_lines_to_uncomment(
     result = written(source)
     assert "2 files could be the FLAIR image" in str(result)
     assert "--skip-bad" in result.commands[1]
+    assert not any("lack" in line for line in result.commands)
     text = result.path.read_text()
     result.path.write_text(text.replace("#ignore:", "ignore:").replace("#  - '10/FLAIR_s7", "  - '10/FLAIR_s7"))
     assert not read_layout(result.path).find(source).findings
@@ -275,6 +276,12 @@ def test_an_existing_file_is_never_overwritten(source: Path) -> None:
     assert (source.parent / "layout.yaml").read_text() == "mine"
 
 
+def test_a_file_in_no_folder_cannot_be_written(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(source, *each("{id}/{role}.nii", id=("01", "02")))
+    assert main(["scan", "folder", str(source), "--write", str(source.parent / "no" / "layout.yaml")]) == 2
+    assert "CANNOT_WRITE" in capsys.readouterr().err
+
+
 def test_bytes_that_are_not_utf8_and_unprintable_names_can_be_proposed(source: Path) -> None:
     folder = os.fsdecode(b"donn\xe9es\x85\x0a")
     try:
@@ -287,6 +294,7 @@ def test_bytes_that_are_not_utf8_and_unprintable_names_can_be_proposed(source: P
 def test_names_that_no_case_can_have_ask_for_pseudonyms(source: Path) -> None:
     result = written(put(source, *each("{id}/{role}.nii", id=("Hélène", "Zoë Ü"))))
     assert "--pseudonymise key.json" in result.commands[-1]
+    assert "… and 1 more [CASE_NAME]" in result.account
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -308,6 +316,19 @@ def test_a_sheet_with_the_subjects_in_a_column_is_proposed(source: Path, ending:
         {"Rang": "7", "Délai (jours)": "90"},
         {"Rang": "8", "Délai (jours)": "80"},
     ]
+
+
+def test_columns_whose_names_no_layout_file_can_hold_are_passed_over(source: Path) -> None:
+    put(source, *each("{id}/{role}.nii", id=("01", "02")))
+    (source / "p.csv").write_text('id;"délai\n(jours)";âge\n1;3;50\n2;4;60\n')
+    assert [dict(case.metadata) for case in written(source).found.cases] == [{"âge": "50"}, {"âge": "60"}]
+
+
+def test_a_sheet_of_visits_has_a_row_for_each(source: Path) -> None:
+    put(source, *each("{id}/M{m}/{role}.nii", id=("01", "02"), m=(3, 6)))
+    rows = [f"{i};M{m};{i * m}" for i in (1, 2) for m in (3, 6)]
+    (source / "p.csv").write_text("\n".join(["id;visite;score", *rows]))
+    assert [case.metadata["score"] for case in written(source).found.cases] == ["3", "6", "6", "12"]
 
 
 def test_a_sheet_that_cannot_be_read_that_way_is_left_out_with_the_reason(source: Path) -> None:
