@@ -114,7 +114,7 @@ def find_places(files: Sequence[Named]) -> dict[Named, Places]:
         if found and not (known and _is_beside(found, files, known)):
             places[family] = found
             known |= {found.subject.of(file) for file in families[family]}
-    places = _with_common_numbers(families, places)
+    places = _without_doubtful_numbers(families, places)
     places = _without_lonely_sessions(families, places)
     return {
         file: places[family]
@@ -255,7 +255,6 @@ def _score(
         is_session + alone,
         is_session and len(visits) > len(set(subjects)),
         site is not None,
-        session is not None and session not in dated,
         len(set(keys)),
         subject.part == "number",
         session is None,
@@ -304,19 +303,19 @@ def _share(holds: object, texts: Sequence[str]) -> float:
     return sum(count for text, count in Counter(texts).items() if holds(text)) / len(texts)
 
 
-def _with_common_numbers(families: Mapping[Family, list[Named]], places: dict[Family, Places]) -> dict[Family, Places]:
-    """Where one family knows subjects by their number only (AVC012 here, 012 there), all do."""
-    if all(each.subject.part != "number" for each in places.values()):
+def _without_doubtful_numbers(
+    families: Mapping[Family, list[Named]], places: dict[Family, Places]
+) -> dict[Family, Places]:
+    """Where one family knows subjects by their number only (AVC012 here, 012 there), unless others share numbers."""
+    names: dict[str, set[str]] = defaultdict(set)
+    for family, each in places.items():
+        if each.subject.part != "number":
+            for file in families[family]:
+                names[number_of(each.subject.of(file))].add(each.subject.of(file))
+    if all(number and len(those) == 1 for number, those in names.items()):
         return places
-    numbers = {
-        family: each if each.subject.part == "number" else replace(each, subject=Slot(each.subject.place, "number"))
-        for family, each in places.items()
-    }
-    for family, each in numbers.items():
-        own = {(places[family].subject.of(file), each.subject.of(file)) for file in families[family]}
-        if not len(own) == len({number for _, number in own if number}) == len({whole for whole, _ in own}):
-            return places
-    return numbers
+    whole = {family: replace(each, subject=Slot(each.subject.place)) for family, each in places.items()}
+    return {family: whole[family] if each.subject.part == "number" else each for family, each in places.items()}
 
 
 def _without_lonely_sessions(

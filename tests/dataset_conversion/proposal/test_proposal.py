@@ -143,7 +143,7 @@ def test_words_before_the_role_that_only_some_names_have_are_no_part_of_the_subj
 
 
 def test_sites_are_told_by_a_folder_above_the_subjects(source: Path) -> None:
-    put(source, *each("Rennes/{id}/{role}.nii", id=("01", "02")), *each("Brest/{id}/{role}.nii", id=("03", "04")))
+    put(source, *each("Rennes/{id}/{role}.nii", id=("S1", "S2")), *each("Brest/{id}/{role}.nii", id=("S3", "S4")))
     assert [case.site for case in written(source).found.cases] == ["Rennes", "Rennes", "Brest", "Brest"]
 
 
@@ -173,6 +173,13 @@ def test_names_of_people_behind_the_role_are_left_open(source: Path) -> None:
 def test_a_folder_of_other_things_is_no_subject(source: Path) -> None:
     put(source, *each("patients/{id}/{role}.nii", id=("01", "02")), "rebut/T1.nii")
     assert cases(source) == ["sub-01", "sub-02"]
+
+
+def test_numbers_that_two_subjects_share_join_no_masks_to_images(source: Path) -> None:
+    put(source, *each("images/{id}/{role}.nii", id=("A012", "B012", "A013"), role=("T1", "FLAIR")))
+    put(source, *each("masks/{id}_lesion.nii", id=("012", "013")))
+    found = written(source).found
+    assert [case.case for case in found.cases if not case.masks] == ["sub-A012", "sub-A013", "sub-B012"]
 
 
 def test_masks_one_folder_deeper_find_their_images(source: Path) -> None:
