@@ -331,12 +331,13 @@ def _chosen(kinds: Sequence[Kind], is_4d: Callable[[str], bool]) -> tuple[list[K
             why_not = f"there are over {_MOST_KINDS} kinds of names for it"
         elif kind.role == BARE_MASK and both & said:
             why_not = "some lie beside a mask that says lesion"
-        elif both and (len(both) >= len(cases) - len(both) or len(both) > _MOST_OVERLAPS or kind.role == MASK):
+        elif both and (len(both) >= len(cases) - len(both) or len(both) > _MOST_OVERLAPS):
             why_not = "they would be a second one"
         if why_not:
             left.append(Kind(kind.role, kind.expression, kind.files, why_not))
             continue
-        ignore += [escaped(text) for text, case in kind.files.items() if case in both]
+        if kind.role not in (MASK, BARE_MASK):  # of two masks neither is better unseen
+            ignore += [escaped(text) for text, case in kind.files.items() if case in both]
         covered |= cases
         said |= cases if kind.role == MASK else set()
         taken.append(kind)

@@ -241,17 +241,18 @@ def _score(
     alone = 0  # a visit that no two subjects have, of subjects that have several, is rather a subject
     if session and len(set(subjects)) < len(set(keys)) == len(visits) and not _share(_is_date, texts[session]) > 0.5:
         alone = 1 + (len(set(subjects)) > 1 and not any(re.search(r"\d", text) for text in subjects))
-    says_nothing = len(set(subjects)) == 1 and not re.search(r"\d", subjects[0])
+    is_group = len(set(subjects)) == 1 and bool(
+        re.fullmatch(r"\D+", subjects[0]) and _GROUP.fullmatch(fold(subjects[0]))
+    )
     # A visit, as long as something else can be the subject.
     is_session = subject in dated and bool(
         set(texts) - {subject, Slot(subject.place, "end"), Slot(subject.place, "rest")}
     )
-    is_date = _share(_is_date, subjects) > 0.5
     return (
         missing,
         strangers > len(subjects) / 2,
         twice,
-        is_date + says_nothing,
+        is_group,
         is_session + alone,
         is_session and len(visits) > len(set(subjects)),
         site is not None,

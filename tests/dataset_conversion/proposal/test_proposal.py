@@ -120,6 +120,9 @@ def test_a_folder_of_patients_with_lesions_is_no_folder_of_masks() -> None:
         ("AVC {id}/{role}.nii", {"id": ("012", "013")}, "012"),
         ("{id} É. (x+y) 5% d'été [b] {2}$^/{role} .+*?.nii", {"id": ("P.01", "P.02")}, "01"),
         ("{id}/M3/{n}_{role}_s{n}/IM-0001.nii.gz", {"id": ("0012", "0107"), "n": ("4",)}, "0012_ses-M3"),
+        ("patients/DUPONT/{role}.nii", {}, "DUPONT"),
+        ("DUPONT/{day}/{role}.nii", {"day": ("2023-03-14", "2024-01-09")}, "DUPONT_ses-2023-03-14"),
+        ("PAT_S{id}/{role}.nii", {"id": (1, 2, 3)}, "PAT_S1"),
         ("0012/M3/{role}.nii.gz", {}, "0012_ses-M3"),
         ("{id}/{v}/{role}.nii", {"id": (1, 2, 3), "v": (1, 2)}, "1_ses-1"),
         ("CHU {site}/A{id}/J{j}/{role}.nii", {"site": ("X", "Y"), "id": (1, 2), "j": (7, 90)}, "X-A1_ses-J7"),
@@ -208,15 +211,35 @@ def test_a_kind_that_most_cases_need_is_taken_and_its_single_twins_are_passed_ov
     assert "\nignore:\n  - '10/SPGR\\.nii'\n" in (source.parent / "layout.yaml").read_text()
 
 
+def test_of_two_masks_none_gives_way_unseen(source: Path) -> None:
+    put(source, *each("{id}/{role}.nii", id=range(10, 15)))
+    put(source, *each("{id}/{role}.nii", id=range(15, 18), role=("T1", "FLAIR", "lesion_FLAIR")), "14/lesion_FLAIR.nii")
+    result = written(source)
+    assert [finding.code for finding in result.found.findings] == ["AMBIGUOUS_MASK"]
+    assert "\n#ignore:\n#  - '14/lesion\\.nii'\n" in result.path.read_text()
+
+
+def test_masks_that_are_second_ones_may_be_parts(source: Path) -> None:
+    put(source, *each("{id}/{role}.nii", id=range(10, 15), role=("T1", "FLAIR", "lesion_a", "lesion_b")))
+    assert len(cases(source)) == 5
+    assert "masks: union" in (source.parent / "layout.yaml").read_text()
+
+
+def test_an_open_name_takes_no_file_of_another_role(source: Path) -> None:
+    people = ("DUPONT", "Le Goff", "MARTIN", "X", "Zoé")
+    put(source, *(f"{i:02}/{who}_{role}.nii" for i, who in enumerate(people) for role in ("T1", "lesion_T1", "FLAIR")))
+    assert len(cases(source)) == 5
+
+
 def test_several_files_of_one_name_are_left_to_the_user_with_lines_to_uncomment(source: Path) -> None:
     put(source, *each("{id}/{role}.nii", id=range(10, 15), role=("T1", "lesion")))
-    put(source, *(f"{i}/FLAIR_s{i * 3}.nii" for i in range(10, 15)), "10/FLAIR_s7.nii")
+    put(source, *(f"{i}/FLAIR+s{i * 3}.nii" for i in range(10, 15)), "10/FLAIR+s7.nii")
     result = written(source)
     assert "2 files could be the FLAIR image" in str(result)
     assert "--skip-bad" in result.commands[1]
     assert not any("lack" in line for line in result.commands)
     text = result.path.read_text()
-    result.path.write_text(text.replace("#ignore:", "ignore:").replace("#  - '10/FLAIR_s7", "  - '10/FLAIR_s7"))
+    result.path.write_text(text.replace("#ignore:", "ignore:").replace("#  - '10/FLAIR\\+s7", "  - '10/FLAIR\\+s7"))
     assert not read_layout(result.path).find(source).findings
 
 
@@ -308,7 +331,7 @@ def test_names_that_no_case_can_have_ask_for_pseudonyms(source: Path) -> None:
 @pytest.mark.parametrize("ending", ["csv", "xlsx"])
 def test_a_sheet_with_the_subjects_in_a_column_is_proposed(source: Path, ending: str, inside: bool) -> None:
     put(source, *each("{id}_A.B/{role}.nii", id=("0003", "0012", "0107")))
-    rows = [["Rang", "Numéro", "Nom", "Centre", "Délai (jours)"], [7, 3, "Ü", "Brest", 90], [8, 12, "V", "Vannes", 80]]
+    rows = [["Rang", "Numéro", "Nom", "Centre", "Délai (jours)"], [3, 3, "Ü", "Brest", 90], [12, 12, "V", "Vannes", 80]]
     path = (source if inside else source.parent) / f"Liste d'été.{ending}"
     if ending == "csv":
         path.write_bytes("\r\n".join(";".join(map(str, row)) for row in rows).encode("cp1252"))
@@ -320,8 +343,8 @@ def test_a_sheet_with_the_subjects_in_a_column_is_proposed(source: Path, ending:
     found = written(source).found
     assert [case.site for case in found.cases] == ["Brest", "Vannes", ""]
     assert [dict(case.metadata) for case in found.cases][:2] == [
-        {"Rang": "7", "Délai (jours)": "90"},
-        {"Rang": "8", "Délai (jours)": "80"},
+        {"Rang": "3", "Délai (jours)": "90"},
+        {"Rang": "12", "Délai (jours)": "80"},
     ]
 
 
