@@ -47,7 +47,7 @@ def suggestions(found: Scan, source: Path, *, lawful: bool) -> list[Suggestion]:
     if not cases:
         return []
     counts = Counter(name for case in cases for name, path in case.images.items() if path)
-    names = [name for name in found.cases[0].images if counts[name]]
+    names = list(found.cases[0].images)
     channels = [name for name in names if 2 * counts[name] >= len(cases)] or [counts.most_common(1)[0][0]]
     grids = {case.case: each for case in _spread(cases) if (each := _read(case, source))}
     common, why = _for_all(len(bad), lawful)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -298,9 +298,8 @@ def _says_split(slot: Slot, texts: Sequence[str]) -> bool:
     return isinstance(slot.place, int) and len(said) > 1 and all(map(_SPLITS.fullmatch, said))
 
 
-def _share(holds: object, texts: Sequence[str]) -> float:
+def _share(holds: Callable[[str], bool], texts: Sequence[str]) -> float:
     """Of all texts, those for which something holds; each distinct one is asked once."""
-    assert callable(holds)
     return sum(count for text, count in Counter(texts).items() if holds(text)) / len(texts)
 
 

@@ -115,7 +115,7 @@ def _named(text: str, people: frozenset[str] = frozenset()) -> Named:
     role, start, end = _role_of(stem, people.union(*map(_words, folders)))
     of_folders = list(map(_role_of_folder, folders))
     by_folder = next((each for each in reversed(of_folders) if each), "")
-    if not role and folders and not by_folder:
+    if not role and folders and not by_folder and not re.search(_WEAK_LESION, fold(folders[-1]).replace("_", " ")):
         by_folder = of_folders[-1] = _role_of(folders[-1])[0]
     if not role or (by_folder in (MASK, BARE_MASK) and role in _IMAGES):
         role = by_folder
@@ -148,8 +148,8 @@ def _role_of(stem: str, people: frozenset[str] = frozenset()) -> tuple[str, int,
     start, end = (min(a for a, _ in spans), max(b for _, b in spans)) if spans else (len(stem), len(stem))
     if before := _OF_THE_SCAN.search(folded[:start]):
         start = before.start()
-    if other := re.search(_OTHER, folded):
-        return OTHER, min(start, other.start()), max(end % (len(stem) + 1), other.end()) if spans else other.end()
+    if re.search(_OTHER, folded):
+        return OTHER, start, end
     if strong or bare or weak:
         return _mask_role(folded, people), start, end
     return (_image(images, folded) if images else ""), start, end

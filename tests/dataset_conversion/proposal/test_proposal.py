@@ -95,6 +95,12 @@ def test_a_folder_of_masks_says_more_than_the_image_they_were_drawn_on() -> None
     assert [file.role for file in name_files(names)] == ["T1w", BARE_MASK, "mask"]
 
 
+def test_a_folder_of_a_patient_with_a_stroke_makes_no_mask_of_a_name_that_says_nothing() -> None:
+    assert [file.role for file in name_files(["Stroke 12/brain.nii", "AVC_12/brain.nii", "12/3_T1_SAG/im.nii"])] == [
+        *("", "", "T1w")
+    ]
+
+
 def test_a_folder_of_patients_with_lesions_is_no_folder_of_masks() -> None:
     names = each("{group}/{id}/{role}.nii", group=("lesions", "temoins"), id=("01", "02"))
     assert {file.name: file.role for file in name_files(names)} == {
@@ -396,6 +402,11 @@ def test_options_follow_from_the_grids(source: Path) -> None:
         "--register rigid --resample-mask --incomplete-dataset-id 302",
         "--channels T1w --resample --resample-mask",
     ]
+
+
+def test_images_that_few_cases_with_a_mask_have_are_no_channels(source: Path) -> None:
+    put(source, *each("{id}/{role}.nii", id=range(10, 15)), *each("{id}/{role}.nii", id=(20,), role=("T1", "DWI")))
+    assert written(source).commands[-1].endswith("--dataset-id 301 --channels T1w FLAIR")
 
 
 def test_images_on_one_grid_need_no_option(source: Path) -> None:
