@@ -104,10 +104,18 @@ class Folder(Source):
         if table:
             return case_table.layout(table)
         remedy = (
-            "Give --layout YAML (start from `nnunet-transformers convert folder --example`) or --table TSV. Nothing "
-            "is assumed about this data."
+            "Give --layout YAML (`nnunet-transformers scan folder SRC --write YAML` proposes one, `convert folder "
+            "--example` prints one to start from) or --table TSV. Nothing is assumed about this data."
         )
         raise stop("NO_LAYOUT", "how the data lie in the folder must be said", remedy)
+
+
+@dataclass(frozen=True)
+class ScanFolder(Folder):
+    write: Annotated[
+        Path | None,
+        Option("propose a layout file from the names in SRC, and write it here; the next commands are printed", "YAML"),
+    ] = None
 
 
 def _listed(layout: Layout, table: Path | None) -> Layout:
@@ -205,10 +213,24 @@ def _scan(arguments: Source) -> int:
     return 0
 
 
+def _scan_folder(arguments: ScanFolder) -> int:
+    from dataset_conversion.errors import stop
+    from dataset_conversion.proposal.writing import write_layout
+
+    if arguments.write is None:
+        return _scan(arguments)
+    if arguments.layout_file:
+        problem = "--write proposes a layout file, --layout gives one"
+        raise stop("BAD_OPTION", problem, "Leave one of them out.")
+    print(write_layout(arguments.source, arguments.write))
+    return 0
+
+
 _ATLAS = "ATLAS: R1.x, R2.0 (as distributed or the ISLES 2022 challenge's copy), R2.1 and R3.0"
 _BIDS = "BIDS, or nearly so: images by subject, lesion masks anywhere, for example under derivatives/"
 _DECATHLON = "Medical Segmentation Decathlon: one task with its dataset.json, all images of a case in one file"
 _FOLDER = "any other folder, described by a layout file (--layout) or a case table (--table)"
+_SCAN_FOLDER = "any other folder, by a layout file (--layout), which this proposes too (--write)"
 _SAME = "the same as folder"
 
 COMMANDS = (
@@ -268,8 +290,8 @@ COMMANDS = (
             Command("atlas", _ATLAS, "%(prog)s ATLAS_2 > cases.tsv", _scan, Atlas),
             Command("bids", _BIDS, "%(prog)s stroke_bids > cases.tsv", _scan, Bids),
             Command("decathlon", _DECATHLON, "%(prog)s Task01_BrainTumour > cases.tsv", _scan, Decathlon),
-            Command("folder", _FOLDER, "%(prog)s export --layout export.yaml > cases.tsv", _scan, Folder),
-            Command("kerpape", _SAME, "%(prog)s export --layout kerpape.yaml > cases.tsv", _scan, Folder),
+            Command("folder", _SCAN_FOLDER, "%(prog)s export --write export.yaml", _scan_folder, ScanFolder),
+            Command("kerpape", _SAME, "%(prog)s export --write kerpape.yaml", _scan_folder, ScanFolder),
         ),
     ),
 )
