@@ -81,7 +81,7 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
         if not second:
             findings += (_no_second_dataset(found.incomplete),)
     if not any(case.split == "train" for case in found.cases):
-        raise no_training_case(findings, found.exclusions, source)
+        raise no_training_case(findings, found.exclusions, source, found.cases)
     reference = _reference(options.alignment.reference or chosen.drawn_on, found.cases, source)
     job = Job(
         target=folder,

@@ -30,7 +30,7 @@ from dataset_conversion.tables import case_table
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import MAX_SHOWN, Finding
 from nnunet_transformers.common.staging import new_folders, partial_folder
-from nnunet_transformers.common.words import joined
+from nnunet_transformers.common.words import counted, joined
 
 _NOT_KEPT = "told when the data were converted, not kept here: it may quote names of source files"
 
@@ -224,7 +224,7 @@ class Job:
         exclusions = [*self.exclusions, *failed]
         kept = [one for one in checked if one.case.case not in left_out]
         if not any(one.case.split == "train" for one in kept):
-            raise no_training_case(errors, exclusions, self.source)
+            raise no_training_case(errors, exclusions, self.source, [one.case for one in kept])
         together = across_cases(kept, self.source, self.options.checks.allow)
         errors = [each for each in together if each.severity == "error"]
         if errors:
@@ -397,13 +397,19 @@ def _without_files(record: Record) -> Record:
     return replace(record, checked=replace(record.checked, findings=findings))
 
 
-def no_training_case(findings: Sequence[Finding], exclusions: Sequence[Exclusion], source: Path) -> ConversionError:
+def no_training_case(
+    findings: Sequence[Finding], exclusions: Sequence[Exclusion], source: Path, left: Sequence[Case]
+) -> ConversionError:
+    """The error for cases of which none is for training; `left` are those that are for testing."""
     errors = [finding for finding in findings if finding.severity == "error"]
     if not errors:
         remedy = "A training case needs its images and a mask; look at what the scan says."
         why = [each for each in findings if each.code in ("UNLABELLED", "UNMATCHED_FILES", "NAME_NOT_BIDS")]
         problem = "; ".join([f"no training case is left of those under {source}", *(each.problem for each in why)])
         files = tuple(file for each in why for file in each.files)
+        if with_mask := [case for case in left if case.masks]:
+            problem += f"; {counted(len(with_mask), 'case')} with a mask are for testing by a folder's name or a table"
+            files += tuple(("for testing", path) for case in with_mask for path in case.masks)
         remedy = " ".join([remedy, *(each.remedy for each in why)])
         errors = [Finding("NO_TRAINING_CASES", problem, remedy, files=files)]
         incomplete = [one for one in exclusions if one.code == "INCOMPLETE"]

@@ -84,10 +84,13 @@ def merge(
 
 def _folder(given: str | int | Path, raw_folder: Path) -> Path:
     """A path as it is; a number or a name by what the raw folder has."""
-    if Path(str(given)).is_dir():
+    if os.path.isdir(str(given)):
         return Path(str(given)).resolve()
     wanted = re.fullmatch(r"(?:Dataset)?0*(\d+)", str(given))
-    folders = sorted(raw_folder.glob("Dataset*_*"))
+    try:
+        folders = sorted(raw_folder.glob("Dataset*_*"))
+    except OSError:  # that of a folder nobody may look into; it is said below that none is known
+        folders = []
     fitting = [
         folder
         for folder in folders

@@ -89,7 +89,8 @@ class Pseudonyms:
             ConversionError: KEY_INSIDE; KEY_FOREIGN, KEY_DAMAGED for a file that is not, or no longer, what was saved,
                 which is left as it is; KEY_UNUSABLE where the file or its folder cannot be read or written.
         """
-        path = Path(path).resolve()
+        with _usable(path):
+            path = Path(path).resolve()
         for folder in outside:
             if path.is_relative_to(Path(folder).resolve()):
                 remedy = "Whoever gets the data must not get the key: keep it in another folder."
@@ -292,6 +293,7 @@ def _usable(path: Path) -> Iterator[None]:
     """Turn what the system says about a key file into an error for the user."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # a link to itself is the latter up to Python 3.12
         remedy = "Its folder must exist, and you must be allowed to read and write there."
-        raise stop("KEY_UNUSABLE", f"cannot use the key file {path}: {error.strerror}", remedy) from None
+        reason = getattr(error, "strerror", None) or error
+        raise stop("KEY_UNUSABLE", f"cannot use the key file {path}: {reason}", remedy) from None

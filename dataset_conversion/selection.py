@@ -11,6 +11,7 @@ from dataset_conversion.errors import stop
 from dataset_conversion.layouts import Scan
 from dataset_conversion.tables.case_table import Case, plain_name
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.words import some
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def select(found: Scan, channels: Sequence[str], exclude: Sequence[str]) -> Sele
             cases.append(chosen)
             continue
         if case.case in of_others:
-            exclusions.append(Exclusion(case, "INCOMPLETE", f"no {' and no '.join(channels)}"))
+            exclusions.append(_incomplete(case, channels, found))
             continue
         if not any(case.images.values()):
             findings.append(_missing(case, "MISSING_IMAGE", "a case without any image", "Add its image"))
@@ -74,7 +75,7 @@ def select(found: Scan, channels: Sequence[str], exclude: Sequence[str]) -> Sele
             findings.append(_missing(case, "MISSING_MASK", "a training case without a lesion mask", "Add its mask"))
         elif missing:
             incomplete.append(chosen)
-            exclusions.append(Exclusion(case, "INCOMPLETE", f"no {' and no '.join(missing)}"))
+            exclusions.append(_incomplete(case, missing, found))
             continue
         cases.append(chosen)
     return Selection(tuple(cases), tuple(incomplete), tuple(exclusions), tuple(findings))
@@ -172,6 +173,13 @@ def _with_other_images_only(found: Scan, cases: Sequence[Case], channels: Sequen
         if finding.code == "AMBIGUOUS_IMAGE" and finding.case in images:
             images[finding.case] |= {role for role, _ in finding.files}
     return {case for case, names in images.items() if names and not names & {"image", *channels}}
+
+
+def _incomplete(case: Case, missing: Sequence[str], found: Scan) -> Exclusion:
+    reason = f"no {' and no '.join(missing)}"
+    if unused := found.unused.get(case.case):
+        reason += f"; without use: {some(unused)}"
+    return Exclusion(case, "INCOMPLETE", reason)
 
 
 def _missing(case: Case, code: str, problem: str, remedy: str) -> Finding:

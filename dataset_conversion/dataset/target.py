@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dataset_conversion.errors import stop
-from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.problems import Finding, writing_to
 
 
 def raw_folder_or_environment(raw_folder: Path | None) -> Path:
@@ -41,7 +41,8 @@ def new_dataset(raw_folder: Path, dataset_id: int, name: str) -> Path:
         ConversionError: TARGET_EXISTS or ID_TAKEN.
     """
     target = raw_folder / f"Dataset{dataset_id:03d}_{name}"
-    refuse_taken(target)
+    with writing_to(raw_folder):  # nor can a folder be looked into by whoever may not
+        refuse_taken(target)
     return target
 
 

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from dataset_conversion.errors import ConversionError
+from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.layouts import atlas_v1
 from dataset_conversion.layouts.entities import BidsName
 from dataset_conversion.layouts.layout import KnownIssue, Layout, Scan
@@ -60,11 +60,12 @@ def find(source: Path, entities: Mapping[str, str] = MappingProxyType({}), lesio
         convention = replace(_CONVENTION, role=partial(_role, lesion_names=lesion_names))
         found = find_cases(source, convention, entities)
     except ConversionError as error:
-        if error.findings[0].code != "NO_CASES" or entities:
-            raise
-        older = _find_v1(source)
+        older = _find_v1(source) if error.findings[0].code == "NO_CASES" else None
         if older is None:
             raise
+        if entities:
+            problem = f"the names of ATLAS R1.x, such as {older.cases[0].images['T1w']}, have no entities"
+            raise stop("UNKNOWN_ENTITY", problem, "Leave --entity out.") from None
         return older
     older = _find_v1(source)
     return replace(found, findings=(*found.findings, *_mixed(older.cases))) if older else found

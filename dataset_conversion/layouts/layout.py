@@ -20,11 +20,13 @@ class Scan:
 
     Attributes:
         left_out: (case, code, reason) of those that are known and not to be converted.
+        unused: case → files that lie there without use, to be named where the case lacks one.
     """
 
     cases: tuple[Case, ...]
     findings: tuple[Finding, ...]
     left_out: tuple[tuple[Case, str, str], ...] = ()
+    unused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

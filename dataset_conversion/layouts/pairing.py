@@ -109,7 +109,7 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
         *tree.metadata.findings,
         *release.review(tree.metadata, cases),
     ]
-    return Scan(cases, tuple(findings))
+    return Scan(cases, tuple(findings), unused={one.case.case: one.unused for one in found})
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ class _Found:
         others: other files of the case without use, whose names do not say what they are.
         stated: the part that the metadata say.
         by_folder: the part that a folder says.
+        unused: paths of the case's files without use, in whatever form.
     """
 
     case: Case
@@ -131,6 +132,7 @@ class _Found:
     others: tuple[NamedFile, ...] = ()
     stated: str = ""
     by_folder: str = ""
+    unused: tuple[str, ...] = ()
 
 
 class _Tree:
@@ -191,7 +193,7 @@ class _Tree:
             report.mixed_releases([*every_image, *masks], self.convention.kind)
         else:
             if len(parts) > 1:
-                report.split_conflict([file for found in images.values() for file in found] + masks)
+                report.split_conflict([file for found in images.values() for file in found] + masks, by_folder, stated)
             report.ambiguous({**images, MASK: masks})
             report.mismatched(candidates, images, masks)
         if not every_image:
@@ -219,6 +221,7 @@ class _Tree:
             tuple(others),
             stated or "",
             next(iter(by_folder)) if len(by_folder) == 1 else "",
+            report.unused([*every_image, *masks]),
         )
 
     def parts_by_folder(self, found: Sequence[_Found]) -> list[Finding]:
@@ -259,9 +262,12 @@ class _Report:
         problem = f"the same subject and session in several releases or copies ({folders})"
         self._add("MIXED_RELEASES", problem, f"Give the folder of one {kind} release only", files)
 
-    def split_conflict(self, files: Sequence[NamedFile]) -> None:
-        problem = "both in the training and in the test part"
-        self._add("SPLIT_CONFLICT", problem, "Keep it in one of them", files)
+    def split_conflict(self, files: Sequence[NamedFile], by_folder: Collection[str], stated: Split | None) -> None:
+        problem, remedy = "both in the training and in the test part", "Keep it in one of them"
+        if len(by_folder) == 1:
+            problem = f"its folder says {next(iter(by_folder))}, the column split of the metadata {stated}"
+            remedy = "Correct or rename the column, or move the case"
+        self._add("SPLIT_CONFLICT", problem, remedy, files)
 
     def ambiguous(self, candidates: Mapping[str, Sequence[NamedFile]]) -> None:
         for role, files in candidates.items():
@@ -311,6 +317,9 @@ class _Report:
         elif any(file.role == NO_ROLE for file in not_used):
             remedy += f", say a word of its name ({_ASKING})"
         self._add("MISSING_MASK", problem, remedy, images, not_used)
+
+    def unused(self, used: Sequence[NamedFile]) -> tuple[str, ...]:
+        return tuple(str(file.path) for file in self._not_used(used))
 
     def _not_used(self, used: Sequence[NamedFile]) -> list[NamedFile]:
         return [file for file in self.files if file not in used and file.name.extension != ".json"]

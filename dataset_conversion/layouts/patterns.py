@@ -23,7 +23,7 @@ from dataset_conversion.errors import ConversionError
 from dataset_conversion.layouts import no_match
 from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.layouts.participants import Participants, add_participants
-from dataset_conversion.layouts.source import list_files, no_cases
+from dataset_conversion.layouts.source import is_volume, list_files, no_cases
 from dataset_conversion.options import Masks
 from dataset_conversion.tables.case_table import Case, Split, case_name
 from nnunet_transformers.common.problems import Finding
@@ -95,10 +95,12 @@ class _Matched(NamedTuple):
 
     Attributes:
         files: the files that match the patterns of exactly one image, or of the mask.
+        unused: what else may be an image or a mask, in whatever form.
     """
 
     files: list[_File]
     findings: list[Finding]
+    unused: list[PurePosixPath]
 
 
 def layout(patterns: Patterns, name: str) -> Layout:
@@ -133,10 +135,12 @@ def find_cases(patterns: Patterns, source: Path) -> Scan:
     for (subject, session), own in sorted(files_of.items()):
         if _has_image(own):
             sessions_with_image[subject].append(session or "none")
-    cases = []
+    cases, unused = [], {}
     for (subject, session), own in files_of.items():
-        case, problems = _case(patterns, subject, session, own, sessions_with_image[subject])
+        beside = _beside(own, files, found.unused)
+        case, problems = _case(patterns, subject, session, own, sessions_with_image[subject], beside)
         cases.append(case)
+        unused[case.case] = tuple(map(str, beside))
         findings += problems
     cases.sort(key=lambda case: case.case)
     findings.sort(key=lambda finding: finding.case)
@@ -146,12 +150,12 @@ def find_cases(patterns: Patterns, source: Path) -> Scan:
     cases = [case for case in cases if case not in left_out]
     names_out = {case.case for case in left_out}
     findings = [finding for finding in findings if finding.case not in names_out]
-    findings += _unlabelled(patterns, cases, files)
+    findings += _unlabelled(patterns, cases, files, unused)
     if patterns.participants:
         cases, problems = add_participants(cases, patterns.participants, source)
         findings += problems
     reason = "excluded by the layout file"
-    return Scan(tuple(cases), tuple(findings), tuple((case, "EXCLUDED", reason) for case in left_out))
+    return Scan(tuple(cases), tuple(findings), tuple((case, "EXCLUDED", reason) for case in left_out), unused)
 
 
 def as_text(path: PurePosixPath) -> str:
@@ -197,7 +201,8 @@ def _match(patterns: Patterns, paths: Mapping[PurePosixPath, str]) -> _Matched:
     used = {file.role for file in files}.union(*several)
     if used:
         findings += _unused(patterns, used, unmatched)
-    return _Matched(files, findings)
+    known = {file.path for file in files}.union(*several.values())
+    return _Matched(files, findings, [path for path in paths if path not in known and is_volume(path.name)])
 
 
 def _in_other_forms(
@@ -234,6 +239,16 @@ def _in_other_forms(
     return taken, [Finding("OTHER_FORMS", problem, remedy, files=_listing("not used", left_out), severity="warning")]
 
 
+def _beside(own: Sequence[_File], files: Sequence[_File], unused: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """The unused files in the folders of a case; of a folder of several cases those that name its subject."""
+    folders = {file.path.parent for file in own}
+    shared = {file.path.parent for file in files if (file.subject, file.session) != (own[0].subject, own[0].session)}
+    subject = own[0].subject.removeprefix("sub-")
+    return [
+        path for path in unused if path.parent in folders and (path.parent not in shared or subject in as_text(path))
+    ]
+
+
 def _stem(path: PurePosixPath) -> str:
     """The path without the ending of its form."""
     return re.sub(r"(\.nii(\.gz)?|(\.seg)?\.nrrd|\.mha)$", "", str(path), flags=re.IGNORECASE)
@@ -266,9 +281,23 @@ def _file(patterns: Patterns, path: PurePosixPath, text: str, role: str, match: 
 
 
 def _case(
-    patterns: Patterns, subject: str, session: str, files: Sequence[_File], sessions_with_image: Sequence[str]
+    patterns: Patterns,
+    subject: str,
+    session: str,
+    files: Sequence[_File],
+    sessions_with_image: Sequence[str],
+    unused: Sequence[PurePosixPath],
 ) -> tuple[Case, list[Finding]]:
-    """One subject at one session, from its files; `sessions_with_image` are those of this subject."""
+    """One subject at one session.
+
+    Args:
+        patterns: of the layout.
+        subject: with `sub-`.
+        session: may be empty.
+        files: of the case.
+        sessions_with_image: those of this subject.
+        unused: what lies beside these files.
+    """
     name = case_name(subject, session)
     images = {role: [file.path for file in files if file.role == role] for role in patterns.images}
     masks = [file.path for file in files if file.role == MASK]
@@ -276,6 +305,7 @@ def _case(
 
     def error(code: str, problem: str, remedy: str, shown: Iterable[_File]) -> None:
         listed = tuple((file.role, str(file.path)) for file in shown)
+        listed += _listing("not used", unused) if code.startswith("MISSING") else ()
         problems.append(Finding(code, problem, f"{remedy}, or exclude the case (--exclude '{name}').", name, listed))
 
     split = _split(patterns, files, bool(masks))
@@ -387,15 +417,19 @@ def _names(case: Case) -> set[str]:
     return {case.case, case.subject, case.subject.removeprefix("sub-")}
 
 
-def _unlabelled(patterns: Patterns, cases: Sequence[Case], files: Sequence[_File]) -> list[Finding]:
-    """One warning for the cases that are for testing only because they have no mask."""
+def _unlabelled(
+    patterns: Patterns, cases: Sequence[Case], files: Sequence[_File], unused: Mapping[str, Sequence[str]]
+) -> list[Finding]:
+    """One warning for the cases that are for testing only because they have no mask; `unused` are files by case."""
     told = {(file.subject, file.session) for file in files if file.split or file.role == MASK}
     without = [case.case for case in cases if (case.subject, case.session) not in told]
     if patterns.test is not None or not without:
         return []
+    others = dict.fromkeys(path for name in without for path in unused[name])
     problem = f"{counted(len(without), 'case')} without mask, taken as test cases: {some(without, SHOWN)}"
     remedy = "Mend the expression of mask if they have one. test: in the layout file says which are for testing."
-    shown = tuple(("no mask", name) for name in without)
+    problem += f"; {counted(len(others), 'file')} of unknown use there" if others else ""
+    shown = (*(("not used", path) for path in others), *(("no mask", name) for name in without))
     return [Finding("UNLABELLED", problem, remedy, files=shown, severity="warning")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -9,6 +10,8 @@ from pathlib import Path, PurePosixPath
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.layouts.walk import walk
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.volumes.names import is_nifti
+from nnunet_transformers.common.words import counted
 
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 _WITH_SIMPLEITK = (
@@ -30,7 +33,9 @@ _MAX_OPENED = 1000
 
 
 def list_files(source: Path, expected: str) -> tuple[list[PurePosixPath], list[Finding]]:
-    """Files below a source folder, relative to it, and an error for each folder that may not be listed.
+    """Files below a source folder, relative to it, and what is wrong with folders in it.
+
+    A folder that may not be listed is an error; links to nothing and empty folders of subjects are warnings.
 
     Args:
         source: what the user gave.
@@ -39,16 +44,41 @@ def list_files(source: Path, expected: str) -> tuple[list[PurePosixPath], list[F
     Raises:
         ConversionError: NO_SOURCE where it is not a folder.
     """
-    if not source.is_dir():
-        problem = "is not a folder" if source.exists() else "does not exist"
-        remedy = "Unpack the archive and give its folder. " if source.is_file() else ""
-        raise stop("NO_SOURCE", f"{source} {problem}", remedy + expected)
-    paths, unreadable = walk(source)
+    require_folder(source, expected)
+    listing = walk(source)
     findings = [
         Finding("UNREADABLE_FOLDER", f"no permission to list the folder {path}", "Make it readable.")
-        for path in unreadable
+        for path in listing.unreadable
     ]
-    return paths, findings
+    if dead := listing.dead_links:
+        problem = f"{counted(len(dead), 'link')} to nothing, such as {dead[0]}"
+        shown = tuple(("link", str(path)) for path in dead)
+        remedy = "If a folder of cases should be there, mend the link."
+        findings.append(Finding("UNREADABLE_FOLDER", problem, remedy, files=shown, severity="warning"))
+    if empty := [path for path in listing.empty if any(part.lower().startswith("sub-") for part in path.parts)]:
+        problem = f"{counted(len(empty), 'folder')} of subjects without any file, such as {empty[0]}"
+        shown = tuple(("empty", str(path)) for path in empty)
+        remedy = "Get the files if there should be some (datalad get -n, or unpack the archive again)."
+        findings.append(Finding("EMPTY_FOLDER", problem, remedy, files=shown, severity="warning"))
+    return listing.files, findings
+
+
+def require_folder(source: Path, expected: str) -> None:
+    """Refuse what is not a folder.
+
+    Raises:
+        ConversionError: NO_SOURCE, with `expected` as what to do.
+    """
+    if os.path.isdir(source):
+        return
+    problem, remedy = "is not a folder", "Unpack the archive and give its folder. " if os.path.isfile(source) else ""
+    try:
+        source.stat()
+    except FileNotFoundError:
+        problem = "does not exist"
+    except OSError as error:
+        problem = f"cannot be opened ({error.strerror})"
+    raise stop("NO_SOURCE", f"{source} {problem}", remedy + expected)
 
 
 def no_cases(
@@ -59,11 +89,10 @@ def no_cases(
     `findings` are what else was found on the way, such as folders that may not be listed.
     """
     problem = f"no {kind} case among the {len(paths)} files under {source}"
-    if paths:
-        problem += f", such as {', '.join(str(path) for path in paths[:3])}"
     if others := other_forms(source, paths):
         problem += f"; {others[0]}"
-    return ConversionError([Finding("NO_CASES", problem, " ".join([*others[1:], expected])), *findings])
+    shown = tuple(("found", str(path)) for path in [path for path in paths if is_nifti(path.name)] or paths)
+    return ConversionError([Finding("NO_CASES", problem, " ".join([*others[1:], expected]), files=shown), *findings])
 
 
 def other_forms(source: Path, paths: Sequence[PurePosixPath]) -> list[str]:
@@ -78,6 +107,11 @@ def other_forms(source: Path, paths: Sequence[PurePosixPath]) -> list[str]:
         if ending in _TO_NIFTI:
             return [f"{path} is not NIfTI", f"Images must be NIfTI: {_TO_NIFTI[ending]}."]
     return []
+
+
+def is_volume(name: str) -> bool:
+    """Whether it is called like an image or a mask, in whatever form."""
+    return is_nifti(name) or name.lower().endswith((*_TO_NIFTI, *_DICOM_ENDINGS))
 
 
 def first_dicom(source: Path, paths: Iterable[PurePosixPath]) -> PurePosixPath | None:

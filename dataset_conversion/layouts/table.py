@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dataset_conversion.errors import stop
 from dataset_conversion.layouts.layout import Layout, Scan
+from dataset_conversion.layouts.source import require_folder
 from dataset_conversion.tables import case_table
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
@@ -20,8 +21,7 @@ def layout(path: Path) -> Layout:
     """The layout that finds what a table lists."""
 
     def find(source: Path) -> Scan:
-        if not source.is_dir():
-            raise stop("NO_SOURCE", f"{source} is not a folder", "Give the folder that the table's paths start from.")
+        require_folder(source, "Give the folder that the table's paths start from.")
         cases = sorted((_as_on_disk(case, source) for case in _read(path, source)), key=lambda case: case.case)
         if not cases:
             raise stop("NO_CASES", f"{path} has no row under its header", "Add one per subject and session.")

@@ -6,6 +6,7 @@ All values are taken as the text that stands in the file, so that 0012 stays 001
 from __future__ import annotations
 
 import math
+import os
 import re
 import string
 import unicodedata
@@ -271,7 +272,7 @@ def _table(value: _Value) -> Participants:
     file = Path(texts.get("file", ""))
     beside = value.problems.path.parent.resolve() / file
     return Participants(
-        path=beside if beside.is_file() else file,
+        path=beside if os.path.isfile(beside) else file,
         key=texts.get("key", ""),
         session=texts.get("session", ""),
         site=texts.get("site", ""),

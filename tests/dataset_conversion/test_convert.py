@@ -276,6 +276,14 @@ def test_test_cases_alone_are_no_dataset(tree: AtlasTree, raw: Path) -> None:
     assert refused(tree).findings[0].code == "NO_TRAINING_CASES"
 
 
+def test_cases_with_masks_that_are_all_for_testing_are_named(tree: AtlasTree, raw: Path) -> None:
+    tree.add(SUBJECTS[0])
+    (tree.root / "Training").rename(tree.root / "Testing")
+    error = refused(tree)
+    assert error.code == "NO_TRAINING_CASES"
+    assert [role for role, _ in error.findings[0].files] == ["for testing"]
+
+
 def test_an_existing_dataset_is_never_touched(tree: AtlasTree, raw: Path) -> None:
     run(tree.add(*SUBJECTS))
     before = content(raw)
@@ -323,6 +331,11 @@ def test_a_raw_folder_that_cannot_be_written_is_an_error(tree: AtlasTree, raw: P
     in_the_way.touch()
     error = refused(tree.add(*SUBJECTS), raw_folder=in_the_way)
     assert error.findings[0].code == "CANNOT_WRITE"
+
+
+def test_a_raw_folder_that_cannot_be_looked_into_is_an_error(tree: AtlasTree, raw: Path) -> None:
+    tree.add(SUBJECTS[0])
+    assert refused(tree, raw_folder=raw / ("x" * 300)).code == "CANNOT_WRITE"
 
 
 def test_a_dry_run_checks_all_and_writes_nothing(tree: AtlasTree, raw: Path) -> None:

@@ -348,3 +348,8 @@ def test_what_is_left_out_is_counted_without_telling_it() -> None:
     assert any("2 values of age" in finding.problem for finding in findings)
     text = "\n".join(map(str, findings))
     assert not [value for value in (*TELLING.values(), "P1", "P2") if re.search(rf"\b{re.escape(value)}\b", text)]
+
+
+def test_a_key_file_that_is_a_link_to_itself_is_an_error(key: Path) -> None:
+    key.symlink_to(key.name)
+    assert refusal(key) == "KEY_UNUSABLE"

@@ -85,7 +85,7 @@ def test_droppings_of_operating_systems_are_ignored(tree: AtlasTree) -> None:
     found = scan(tree.root)
     assert len(found.cases) == 1
     assert not found.findings
-    paths, _ = walk(tree.root)
+    paths = walk(tree.root).files
     assert [path.name for path in paths] == sorted([tree.image_path("r001s001").name, tree.mask_path("r001s001").name])
 
 
@@ -449,3 +449,34 @@ def test_a_subject_whose_files_are_misspelt_is_an_error(tree: AtlasTree) -> None
     found = scan(tree.root)
     assert codes(found) == ["NAME_NOT_BIDS", "MISSING_IMAGE"]
     assert [case.case for case in found.cases] == ["sub-r001s001_ses-1", "sub-r001s005"]
+
+
+def test_a_case_whose_folder_is_empty_or_a_dead_link_does_not_vanish_without_a_word(tree: AtlasTree) -> None:
+    tree.add("r001s001", "r001s002", "r001s003")
+    shutil.rmtree(tree.stem("r001s002").parent)
+    tree.stem("r001s002").parent.mkdir()
+    shutil.rmtree(tree.stem("r001s003").parent)
+    tree.stem("r001s003").parent.symlink_to("nowhere")
+    (tree.root / "LICENSE").symlink_to(".git/annex/objects/x")
+    found = {each.code: (each.severity, [path for _, path in each.files]) for each in scan(tree.root).findings}
+    assert found == {
+        code: ("warning", [tree.stem(subject).parent.relative_to(tree.root).as_posix()])
+        for code, subject in (("EMPTY_FOLDER", "r001s002"), ("UNREADABLE_FOLDER", "r001s003"))
+    }
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "loop"])
+def test_a_source_that_cannot_be_looked_at_is_an_error(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(ConversionError, match="cannot be opened"):
+        scan(Path(source))
+
+
+def test_a_split_that_the_metadata_say_against_the_folder_is_told_apart(tree: AtlasTree) -> None:
+    tree.add("r001s001")
+    (tree.root / "sheet.csv").write_text("Subject ID,split\nr001s001,test\n")
+    conflict, _ = scan(tree.root).findings
+    assert conflict.problem == "its folder says train, the column split of the metadata test"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dataset_conversion.errors import ConversionError
-from dataset_conversion.layouts import Scan
+from dataset_conversion.layouts import Scan, atlas
 from dataset_conversion.layouts.atlas_v1 import LAYOUT
 
 
@@ -138,3 +138,9 @@ def test_a_folder_without_such_files_is_an_error_that_says_what_is_expected(tmp_
         LAYOUT.find(tmp_path)
     assert caught.value.findings[0].code == "NO_CASES"
     assert "(?P<" not in str(caught.value)
+
+
+def test_entities_are_refused_for_names_that_have_none(tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match="have no entities") as caught:
+        atlas.find(indi(tmp_path, "Site1", "031768", "t01"), {"run": "1"})
+    assert caught.value.code == "UNKNOWN_ENTITY"

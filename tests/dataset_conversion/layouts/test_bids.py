@@ -497,3 +497,18 @@ def test_choosing_keeps_order_adds_nothing_and_takes_no_file_with_another_value_
         if any(file.value(key) == value for file in chosen):
             assert all(file.value(key) == value for file in chosen)
     assert choose(chosen, wanted, files) == chosen
+
+
+def test_a_folder_without_cases_lists_all_that_was_found(tmp_path: Path) -> None:
+    masks = [f"sub-{number}/sub-{number}_label-lesion_mask.nii.gz" for number in range(10, 16)]
+    with pytest.raises(ConversionError) as caught:
+        find(make(tmp_path, *masks, "README"))
+    assert caught.value.findings[0].files == tuple(("found", mask) for mask in masks)
+
+
+def test_a_case_that_is_left_out_for_an_image_has_the_files_that_may_be_it_in_the_reason(tmp_path: Path) -> None:
+    make(tmp_path, *TREES["BIDS"], *(path.replace("01", "02") for path in TREES["BIDS"]))
+    flair = tmp_path / TREES["BIDS"][1]
+    flair.rename(flair.with_name("sub-01_FLAIR.mgz"))
+    (left_out,) = select(find(tmp_path), (), ()).exclusions
+    assert left_out.reason == "no FLAIR; without use: rawdata/sub-01/anat/sub-01_FLAIR.mgz"

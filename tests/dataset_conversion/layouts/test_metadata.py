@@ -26,7 +26,7 @@ R2_COLUMNS = (
 
 
 def read_all(source: Path) -> Metadata:
-    return read(source, walk(source)[0])
+    return read(source, walk(source).files)
 
 
 def case(subject: str, session: str = "1", **metadata: str) -> Case:

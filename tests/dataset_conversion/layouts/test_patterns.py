@@ -460,3 +460,24 @@ def test_what_is_wrong_with_a_sheet_is_named(source: Path, content: bytes | None
     assert finding.code == code
     assert problem in finding.problem
     assert "p.csv" in finding.problem
+
+
+def test_a_mask_in_another_form_is_named_where_it_is_missed(tmp_path: Path) -> None:
+    put(tmp_path, "P1/M1/T1.nii.gz", "P1/M1/lesion.nii.gz", "P2/M1/T1.nii.gz", "P2/M1/lesion.img", "P1/M1/lesion.hdr")
+    unlabelled = next(finding for finding in scan(tmp_path).findings if finding.code == "UNLABELLED")
+    assert unlabelled.files == (("not used", "P2/M1/lesion.img"), ("no mask", "sub-P2_ses-M1"))
+    missing = next(finding for finding in scan(tmp_path, test="nothing").findings if finding.code == "MISSING_MASK")
+    assert ("not used", "P2/M1/lesion.img") in missing.files
+
+
+def test_of_a_folder_of_many_cases_only_files_that_name_the_subject_are_its_own(tmp_path: Path) -> None:
+    flat = {name: f"(?P<subject>P[0-9]+)_{ending}" for name, ending in ENDS.items()}
+    put(tmp_path, "P1_T1.nii.gz", "P1_lesion.nii.gz", "P2_T1.nii.gz", "P2_lesion.mgz", "P3_lesion.mgz", "P2_notes.txt")
+    assert scan(tmp_path, **flat).unused == {"sub-P1": (), "sub-P2": ("P2_lesion.mgz",)}
+
+
+def test_a_linked_folder_does_not_take_the_place_of_the_folder_itself(tmp_path: Path) -> None:
+    put(tmp_path, "P1/M1/T1.nii.gz", "P1/M1/lesion.nii.gz")
+    (tmp_path / "A").symlink_to("P1")
+    (tmp_path / "P1" / "M0").symlink_to("M1")
+    assert [case.images["T1w"] for case in scan(tmp_path).cases] == ["P1/M1/T1.nii.gz"]
