@@ -36,6 +36,7 @@ _GEOMETRY_FIELDS = (
 _TEXT_FIELDS = ("data_type", "db_name", "intent_name", "descrip", "aux_file")
 _MM_PER_UNIT = {1: 1e3, 2: 1.0, 3: 1e-3}  # the codes of NIfTI's xyzt_units: metre, millimetre, micrometre
 _SPACING_LIMITS = (0.01, 100.0)  # mm; beyond, the header is wrong (often its unit), not the scanner
+_LAST_CODE = 5  # of NIfTI's qform and sform
 _GZIP_LEVEL = 1  # ISA-L's: the size of zlib's level 1 in a tenth of its time
 _HEADER_BYTES_STORED = 4096  # a gzip header and a NIfTI header lie within them, whatever the compression
 
@@ -295,6 +296,7 @@ def _parse(path: Path, content: bytes, volume: int | None = None) -> Header:
         oddities.append("not named .nii.gz")
     if kind is nib.Nifti2Header:
         oddities.append("NIfTI-2")
+    oddities += _read_differently(header, kind)
     if _mm_per_unit(header) != 1:
         oddities.append("its unit is not mm")
     if not shape or min(shape) < 1:
@@ -320,6 +322,18 @@ def _parse(path: Path, content: bytes, volume: int | None = None) -> Header:
     if header["scl_slope"] not in (0, 1) or header["scl_inter"] != 0:
         oddities.append(SCALED)
     return Header(shape, _affine(header), header, offset, tuple(oddities), direct=volume is None)
+
+
+def _read_differently(header: nib.Nifti1Header, kind: type[nib.Nifti1Header]) -> list[str]:
+    """What readers disagree about: some refuse such a file, or take its voxels or its place from elsewhere."""
+    oddities = []
+    if header["magic"].item() != kind.single_magic:
+        oddities.append("the mark of another version of NIfTI")
+    if header["vox_offset"] < kind.single_vox_offset:
+        oddities.append("its voxels begin within the header by its own account")
+    if max(header["qform_code"], header["sform_code"]) > _LAST_CODE:
+        oddities.append("codes of position that NIfTI does not have")
+    return oddities
 
 
 def _size_field(content: bytes) -> int:

@@ -174,3 +174,19 @@ def test_an_existing_file_is_not_overwritten(image: Path) -> None:
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.nii.gz")
     assert "regular" in refusal(tmp_path / "pipe.nii.gz").problem
+
+
+HEADERS: dict[str, tuple[int, str, float]] = {
+    "voxels from byte 0": (108, "<f", 0),
+    "voxels from byte 348": (108, "<f", 348),
+    "the mark of NIfTI-2": (345, "<B", ord("+")),
+    "a code of the sform that there is not": (254, "<h", 99),
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_that_readers_understand_in_different_ways_is_written_anew(tmp_path: Path, header: str) -> None:
+    path = patched(save(tmp_path / "T1w.nii.gz", voxels("a")), *HEADERS[header])
+    if header == "the mark of NIfTI-2":
+        patched(path, 346, "<B", ord("2"))
+    assert len(nifti.read(path).oddities) == 1
