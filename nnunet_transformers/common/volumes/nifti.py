@@ -283,7 +283,7 @@ def _parse(path: Path, content: bytes, volume: int | None = None) -> Header:
         shape = tuple(int(size) for size in header.get_data_shape())
         dtype = header.get_data_dtype()
         offset = int(header["vox_offset"]) or kind.single_vox_offset
-        if offset < kind.sizeof_hdr:
+        if offset < kind.single_vox_offset:
             raise ValueError(f"its voxels cannot begin at byte {offset}")
         header.get_slope_inter()
     except Exception as error:  # nibabel raises many types for malformed content
@@ -329,8 +329,8 @@ def _read_differently(header: nib.Nifti1Header, kind: type[nib.Nifti1Header]) ->
     oddities = []
     if header["magic"].item() != kind.single_magic:
         oddities.append("the mark of another version of NIfTI")
-    if header["vox_offset"] < kind.single_vox_offset:
-        oddities.append("its voxels begin within the header by its own account")
+    if not header["vox_offset"]:
+        oddities.append("it does not say where its voxels begin")
     if max(header["qform_code"], header["sform_code"]) > _LAST_CODE:
         oddities.append("codes of position that NIfTI does not have")
     return oddities

@@ -176,9 +176,12 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     assert "regular" in refusal(tmp_path / "pipe.nii.gz").problem
 
 
+def test_voxels_that_begin_within_the_header_are_refused(image: Path) -> None:
+    assert "cannot begin at byte 348" in refusal(patched(image, 108, "<f", 348)).problem
+
+
 HEADERS: dict[str, tuple[int, str, float]] = {
     "voxels from byte 0": (108, "<f", 0),
-    "voxels from byte 348": (108, "<f", 348),
     "the mark of NIfTI-2": (345, "<B", ord("+")),
     "a code of the sform that there is not": (254, "<h", 99),
 }
