@@ -160,7 +160,9 @@ def _duplicates(checked: Sequence[CheckedCase], source: Path, allow: Collection[
 def _same_up_to_scale(
     checked: Sequence[CheckedCase], source: Path, allow: Collection[str], reported: Sequence[set[tuple[str, str]]]
 ) -> list[Finding]:
-    """Images of two subjects that differ by a scale and a shift of their values only, as after a normalisation.
+    """Images that differ by a scale and a shift of their values only, as after a normalisation.
+
+    Of two sessions of one subject that is a warning.
 
     Args:
         reported: (case, path) of files that were found to be the same.
@@ -174,17 +176,24 @@ def _same_up_to_scale(
     for a, b in candidates([small for _, small in images]):
         pair = images[a][0], images[b][0]
         places = tuple((file.case.case, file.paths[0]) for file in pair)
-        if pair[0].case.subject == pair[1].case.subject or any(set(places) <= files for files in reported):
+        if any(set(places) <= files for files in reported):
             continue
         if alike(_voxels(pair[0], source), _voxels(pair[1], source)):
-            names = ", ".join(file.case.case for file in pair)
+            names = ", ".join(dict.fromkeys(file.case.case for file in pair))
             roles = " and ".join(dict.fromkeys(file.role for file in pair))
             problem = f"{names}: the same {roles} voxels up to scale and shift"
-            findings.append(_finding("DUPLICATE_VOXELS", problem, _LEAKS, allow, places))
+            if pair[0].case.case == pair[1].case.case:
+                findings.append(_finding("DUPLICATE_VOXELS", problem, _TWO_CHANNELS, allow, places))
+            elif pair[0].case.subject == pair[1].case.subject:
+                findings.append(Finding("DUPLICATE_VOXELS", problem, _ONE_SCAN, files=places, severity="warning"))
+            else:
+                findings.append(_finding("DUPLICATE_VOXELS", problem, _LEAKS, allow, places))
     return findings
 
 
 _LEAKS = "One scan under two names leaks from training to validation: exclude all but one"
+_TWO_CHANNELS = "One image cannot be two channels: give each its own file, or exclude these cases"
+_ONE_SCAN = "Where they are one scan, exclude all but one."
 
 
 def _duplicate(files: Sequence[_File], allow: Collection[str], *, few: bool) -> Finding:
@@ -196,10 +205,9 @@ def _duplicate(files: Sequence[_File], allow: Collection[str], *, few: bool) -> 
     problem = f"{names}: the same {' and '.join(roles)} voxels under {len(files)} names"
     remedy = _LEAKS
     if len(roles) > 1:
-        remedy = "One image cannot be two channels: give each its own file, or exclude these cases"
+        remedy = _TWO_CHANNELS
     elif one_subject or own_masks:
-        remedy = "Where they are one scan, exclude all but one."
-        return Finding("DUPLICATE_VOXELS", problem, remedy, files=places, severity="warning")
+        return Finding("DUPLICATE_VOXELS", problem, _ONE_SCAN, files=places, severity="warning")
     return _finding("DUPLICATE_VOXELS", problem, remedy, allow, places)
 
 

@@ -39,6 +39,7 @@ UNITED = "united from several masks"
 _MAX_VALUES_SHOWN = 8
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _SAMPLE = (slice(None, None, 5),) * 3  # every 125th voxel: enough for shares and numbers of values
+_ENOUGH = 1000  # voxels to tell a mask from an image
 _FEW_VALUES = 16
 _SAME_VALUE = 1e-3  # ATLAS has 0.9999999776 for 1
 _SLAB = 8
@@ -178,7 +179,7 @@ def read_image(found: Findings, role: str, source: Path, *, voxels: bool = True)
         found.refuse("BLANK_IMAGE", problem, "Export the image again", place)
     sample = values[_SAMPLE]
     zeros = np.count_nonzero(sample == 0) / sample.size
-    _note_odd_intensities(found, name, place, lowest, zeros, sample)
+    _note_odd_intensities(found, name, place, lowest, zeros, sample if sample.size > _ENOUGH else values)
     middle = values.dtype.type(lowest / 2 + highest / 2)  # of the voxels' type, or all of them would be cast
     upper = sum(int(np.count_nonzero(slab > middle)) for slab in _slabs(values))
     return replace(reading, statistics=Statistics(lowest, highest, upper, round(zeros, 4), thumbnail(values)))
@@ -276,7 +277,9 @@ def _note_odd_intensities(
         found.warn("SUSPICIOUS_INTENSITY", f"{100 * zeros:.1f} % of the {name} is 0", remedy, place)
     # A few rows first: an image has many values there already, and sorting all of the sample takes longer.
     elif (
-        sample.size > 1000 and len(np.unique(sample[:, :, ::8])) < _FEW_VALUES and len(np.unique(sample)) < _FEW_VALUES
+        sample.size > _ENOUGH
+        and len(np.unique(sample[:, :, ::8])) < _FEW_VALUES
+        and len(np.unique(sample)) < _FEW_VALUES
     ):
         problem = f"the {name} has few different values: is it a mask or a label map?"
         found.warn("SUSPICIOUS_INTENSITY", problem, remedy, place)

@@ -147,3 +147,20 @@ def test_two_scans_of_one_head_with_other_noise_are_no_duplicates(source: Path, 
     save(source / "again.nii.gz", head + 0.03 * noise)
     done = converted(source, raw, SOUND, case("AVC2", "again", "f2", "m2", subject="AVC2"))
     assert "DUPLICATE_VOXELS" not in [each.code for each in done.warnings]
+
+
+def test_a_t1_that_was_copied_as_flair_with_other_values_is_an_error_unless_allowed(source: Path, raw: Path) -> None:
+    save(source / "copy.nii.gz", voxels("t2") * 2 + 1)
+    cases = (SOUND, case("AVC2", "t2", "copy", "m2", subject="AVC2"))
+    (finding,) = refused(source, raw, *cases)
+    assert (finding.code, finding.problem) == (
+        "DUPLICATE_VOXELS",
+        "AVC2: the same T1w and FLAIR voxels up to scale and shift",
+    )
+    assert converted(source, raw, *cases, allow=[finding.code]).n_training == 2
+
+
+def test_one_scan_with_other_values_in_two_sessions_is_a_warning(source: Path, raw: Path) -> None:
+    save(source / "copy.nii.gz", voxels("t1") * 2 + 1)
+    done = converted(source, raw, SOUND, case("AVC1_2", "copy", "f2", "m2", subject="AVC1"))
+    assert "AVC1, AVC1_2: the same T1w voxels up to scale and shift" in [each.problem for each in done.warnings]

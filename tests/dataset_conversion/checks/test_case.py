@@ -297,3 +297,9 @@ def test_a_subject_in_training_and_test_is_warned_about(tree: AtlasTree) -> None
     tree.add_image("r001s001", "2", test=True)
     checked = [check_case(case, tree.root)[0] for case in scan(tree.root).cases]
     assert [warning.code for warning in across_cases(checked, tree.root)] == ["SUBJECT_IN_BOTH_PARTS"]
+
+
+def test_a_mask_in_the_place_of_an_image_is_warned_about_however_small_it_is(tree: AtlasTree) -> None:
+    tree.add_image(SUBJECT, data=lesion("other").astype(np.float32))
+    tree.add_mask(SUBJECT)
+    assert ["is it a mask" in each.problem for each in check(tree).findings] == [True]
