@@ -56,11 +56,14 @@ class Bids(Source):
     def layout(self, table: Path | None = None) -> Layout:
         from dataset_conversion.layouts import bids
 
-        return _listed(bids.layout(self._entities(), self.names.lesion_names), table)
+        return _listed(bids.layout(self._entities(table), self.names.lesion_names), table)
 
-    def _entities(self) -> dict[str, str]:
+    def _entities(self, table: Path | None) -> dict[str, str]:
         from dataset_conversion.errors import stop
 
+        if table and (self.names.entity or self.names.lesion_names):
+            problem = "--entity and --lesion-names choose among files, but --table names them"
+            raise stop("BAD_OPTION", problem, "Leave out the one or the other; scan takes both.")
         found = {}
         for pair in self.names.entity:
             key, dash, value = pair.partition("-")
@@ -78,7 +81,7 @@ class Atlas(Bids):
     def layout(self, table: Path | None = None) -> Layout:
         from dataset_conversion.layouts import atlas
 
-        return _listed(atlas.layout(self._entities(), self.names.lesion_names), table)
+        return _listed(atlas.layout(self._entities(table), self.names.lesion_names), table)
 
 
 @dataclass(frozen=True)

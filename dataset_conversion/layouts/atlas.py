@@ -58,7 +58,7 @@ def find(source: Path, entities: Mapping[str, str] = MappingProxyType({}), lesio
     """
     try:
         convention = replace(_CONVENTION, role=partial(_role, lesion_names=lesion_names))
-        found = find_cases(source, convention, entities)
+        found = find_cases(source, convention, entities, lesion_names)
     except ConversionError as error:
         older = _find_v1(source) if error.findings[0].code == "NO_CASES" else None
         if older is None:

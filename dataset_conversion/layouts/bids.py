@@ -52,7 +52,9 @@ def find(source: Path, entities: Mapping[str, str] = MappingProxyType({}), lesio
     Raises:
         ConversionError: when the folder does not exist or holds no case, or no file has such an entity.
     """
-    return find_cases(source, replace(_CONVENTION, role=partial(_role, lesion_names=lesion_names)), entities)
+    return find_cases(
+        source, replace(_CONVENTION, role=partial(_role, lesion_names=lesion_names)), entities, lesion_names
+    )
 
 
 def layout(entities: Mapping[str, str] = MappingProxyType({}), lesion_names: Collection[str] = ()) -> Layout:

@@ -22,8 +22,14 @@ SEGMENTATION_SUFFIXES = ("dseg", "probseg")
 _LESION = re.compile(r"lesion|stroke|infarct|ischa?emi")
 # Words are in lower case here, and "-" stands between them: brain-no-lesion for brainNoLesion.
 _NOT_THE_LESION = re.compile(
-    r"(^|-)(no|non|not|un|without|sans|minus|outside|free|healthy|normal|hemi|hemisphere)(-|$)"
-    r"|(no|non|peri|contra|ipsi|para|extra|anti|pseudo)-?(lesion|stroke|infarct|ischa?emi)|lesion(free|less)"
+    r"(^|-)(no|non|not|un|without|sans|minus|outside|free|healthy|normal|hemi)(-|$)|hemispher"
+    r"|(no|non|peri|contra|ipsi|para|extra|anti|pseudo)-?(lesion|stroke|infarct|ischa?emi)"
+    r"|(^|-)(not|un|without|sans|sin|senza|ohne|pre|ex|excl(ude[ds]?|uding|usion)?|inv(ersed?|erted)?|complement"
+    r"|healthy|normal|control|around|autour|near|outside|hors|dilated|eroded|bbox|bounding-?box)"
+    r"-?(lesion|stroke|infarct|ischa?emi)"
+    r"|(lesion|stroke|infarct)(s|al|ed)?-?(free|less|inv(ersed?|erted)?|complement|exclu(ded|sion)|control|side"
+    r"|b(order|box)|edge|rim|ring|halo|shell|margin|contour|surround(ing)?|dilat(ed|ion)|eroded|cent(er|re|roid)"
+    r"|skeleton|uncertain(ty)?|error|diff(erence)?|weights?)(-|$)"
     r"|brain|skull|head|scalp|bone|face|tissue|ventric|aseg|aparc|vessel|white|gr[ae]y|matter|bleed|hippo|atlas|tract"
     r"|struct|parcel|network|connect|territor|fill|mirror|flip|overlap|distance|heatmap|edema|wmh|cmb|csf|template"
 )
@@ -64,7 +70,8 @@ def meaning(name: BidsName, lesion_names: Collection[str] = ()) -> Meaning:
     words = [word for text in (*others, name.suffix) for word in _words(text)]
     text = "-".join(words)
     if labelled or (not label and _LESION.search(text)):
-        return "other" if _NOT_THE_LESION.search(text) else "lesion"
+        glued = "-".join((*others, name.suffix)).lower()  # CSFlesion is cut into CS and Flesion
+        return "other" if _NOT_THE_LESION.search(text) or _NOT_THE_LESION.search(glued) else "lesion"
     about_scan = "-".join(_words(name.entities.get("acq", "")))
     if _NOT_THE_LESION.search(about_scan):
         return "other"

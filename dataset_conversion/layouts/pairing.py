@@ -69,13 +69,16 @@ class Convention:
     one_release: bool
 
 
-def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]) -> Scan:
+def find_cases(
+    source: Path, convention: Convention, entities: Mapping[str, str], lesion_names: Collection[str] = ()
+) -> Scan:
     """Find the cases of a folder.
 
     Args:
         source: the folder.
         convention: what the file names mean.
         entities: which files to take where a case has several, `{"space": "orig"}`; see `named_files.choose`.
+        lesion_names: words that the convention takes for lesions because the user said so.
 
     Raises:
         ConversionError: NO_SOURCE; NO_CASES; UNKNOWN_ENTITY where no file has what `entities` asks for.
@@ -83,7 +86,7 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
     paths, unreadable = list_files(source, convention.expected)
     files, others, findings = _named_files(paths, convention)
     files, presumed = _with_masks_decided(files, source)
-    findings += _presumed(presumed)
+    findings += [*_presumed(presumed), *_unknown_words(lesion_names, paths)]
     has_image = any(_is_image(file) and file.name.is_nifti for file in files)
     if not has_image and not (convention.images and any(_is_image(file) or file.role == MASK for file in files)):
         raise no_cases(source, paths, convention.kind, convention.expected, [*unreadable, *findings])
@@ -443,6 +446,14 @@ def _presumed(masks: Sequence[NamedFile]) -> list[Finding]:
 
 
 _ASKING = "--lesion-names WORD"
+
+
+def _unknown_words(words: Iterable[str], paths: Sequence[PurePosixPath]) -> list[Finding]:
+    names = [path.name.lower() for path in paths]
+    unknown = [word for word in words if not any(word.lower() in name for name in names)]
+    problem = f"no file has {' or '.join(unknown)} in its name, so --lesion-names takes no mask for it"
+    remedy = "Compare the spelling with the names of the masks."
+    return [Finding("UNKNOWN_WORD", problem, remedy, severity="warning")] if unknown else []
 
 
 def _asking_for(files: Iterable[NamedFile]) -> str:

@@ -170,3 +170,15 @@ def test_headers_in_other_units_than_mm_are_rewritten(tree: AtlasTree, raw: Path
         written = nib.load(raw / f"Dataset201_ATLAS/{name}.nii.gz")
         assert np.allclose(written.affine, RAS, atol=1e-3)
         assert written.header.get_xyzt_units()[0] == "mm"
+
+
+def test_a_table_and_a_choice_among_files_exclude_each_other(
+    tree: AtlasTree, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree.add(*SUBJECTS)
+    table = tmp_path / "cases.tsv"
+    assert run("scan", "atlas", tree.root) == 0
+    table.write_text(capsys.readouterr().out)
+    for choice in (("--entity", "ses-1"), ("--lesion-names", "tumour")):
+        assert run("convert", "atlas", tree.root, "--table", table, "--dataset-id", 201, *choice) == 2
+        assert "BAD_OPTION" in capsys.readouterr().err

@@ -76,6 +76,7 @@ def test_channels_are_t1w_then_flair_then_the_others_and_every_case_has_all_of_t
         *("acq-T1w_seg", "desc-rater1_seg", "FLAIR_seg", "lesion_mask", "label-lesion_desc-brain_mask"),
         *("space-orig_label-L_desc-T1lesion_mask", "desc-leftThalamusLesion_mask", "label-ischemicLesion_mask"),
         *("label-R_desc-T1lesion_mask", "label-left_desc-lesion_mask"),
+        *("desc-cortexLesion_mask", "desc-poststroke_mask", "desc-lesioncore_mask", "desc-chroniclesion_mask"),
         *("msk", "lesion-msk", "T1w_lesion-manual", "T1w_lesion-manual_seg"),  # ISLES 2022 and 2024, ivadomed
     ],
 )
@@ -107,7 +108,10 @@ def test_these_are_lesion_masks(tmp_path: Path, name: str) -> None:
         ),
         *("label-lesion_desc-contralesional_mask", "desc-lesionTissue_mask", "atlas-stroke_label-lesion_mask"),
         *("hemi-L_label-L_mask", "label-thalamus_roi", "acq-brain_mask", "dseg", "probseg", "desc-manual_dseg"),
-        "desc-strokeTerritory_mask",
+        *("desc-strokeTerritory_mask", "desc-CSFlesion_mask", "desc-lesionhemisphere_mask", "desc-unlesioned_mask"),
+        *("desc-withoutlesion_mask", "sanslesion_roi", "label-invertedLesion_mask", "desc-controllesion_mask"),
+        *("desc-lesionBorder_mask", "lesionhalo", "desc-lesiondilated_mask", "label-lesion_desc-bbox-lesion_mask"),
+        *("desc-prestroke_mask", "desc-lesionuncertainty_mask", "desc-lesionside_mask"),
     ],
 )
 def test_these_are_not_lesion_masks_and_named_where_there_is_no_other(tmp_path: Path, name: str) -> None:
@@ -512,3 +516,11 @@ def test_a_case_that_is_left_out_for_an_image_has_the_files_that_may_be_it_in_th
     flair.rename(flair.with_name("sub-01_FLAIR.mgz"))
     (left_out,) = select(find(tmp_path), (), ()).exclusions
     assert left_out.reason == "no FLAIR; without use: rawdata/sub-01/anat/sub-01_FLAIR.mgz"
+
+
+def test_a_word_for_lesions_that_no_name_has_is_said(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii.gz", "sub-1_label-lesion_mask.nii.gz", "sub-2_T1w.nii.gz", "sub-2_tumour_mask.nii.gz")
+    assert codes(find(tmp_path, lesion_names=["Tumour"])) == []
+    found = find(tmp_path, lesion_names=["tumour", "tumuor"])
+    assert codes(found) == ["UNKNOWN_WORD"]
+    assert "no file has tumuor in" in found.findings[0].problem
