@@ -68,7 +68,7 @@ def refuse_taken(target: Path) -> None:
 def stale_preprocessing(name: str) -> list[Finding]:
     """nnU-Net's planner stops with a bare assertion where an earlier conversion had other folds."""
     preprocessed = os.environ.get("nnUNet_preprocessed")
-    if not preprocessed or not (Path(preprocessed) / name / "splits_final.json").exists():
+    if not preprocessed or not os.path.exists(Path(preprocessed) / name / "splits_final.json"):
         return []
     problem = f"nnUNet_preprocessed/{name} is from an earlier conversion"
     return [Finding("STALE_PREPROCESSED", problem, "Delete it before you plan again.", severity="warning")]

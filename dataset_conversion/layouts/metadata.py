@@ -11,6 +11,7 @@ Nothing here stops a conversion: what cannot be read, is missing or odd is a war
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -178,7 +179,7 @@ def _rows(source: Path, path: PurePosixPath) -> Iterator[tuple[Key, dict[str, st
         return
     if lower.endswith(".json") and not (name and name.suffix.lower() == "metadata"):
         return
-    if (source / path).exists() and not (source / path).is_file():
+    if os.path.exists(source / path) and not os.path.isfile(source / path):
         raise _UnreadError("not a regular file", "Put the table itself in its place, if it matters.")
     subject = name.entities.get("sub", "") if name else ""
     session = name.entities.get("ses", "") if name else ""

@@ -472,7 +472,8 @@ def _without_case(
         subject, _, _ = plain_name(folder).partition("_")  # sub-01_ses-1 is a folder of sub-01
         if not subject or subject in known_subjects or not _is_anatomical(path):
             continue
-        is_raw = "anat" in path.parts and "derivatives" not in path.parts
+        folders = path.as_posix().replace("derivatives/ATLAS/", "").split("/")  # where ISLES's copy has the images
+        is_raw = "anat" in folders and "derivatives" not in folders
         if is_raw or not _is_understood(bids.parse(path.name)):
             files_of[folder].append(path)
     found = []

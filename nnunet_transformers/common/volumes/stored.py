@@ -25,7 +25,8 @@ class BadFileError(Exception):
 def open_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that is not empty; errors say what to do."""
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
+        # Unlike Path's, these answer no where the folder may not be entered.
+        if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise BadFileError("UNREADABLE", "not a regular file", "Put the image itself in its place")
         with path.open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
@@ -38,10 +39,10 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
             problem, remedy = "does not exist", "Correct the path"
         raise BadFileError("UNREADABLE", problem, remedy) from None
     except (IsADirectoryError, PermissionError):
-        if path.is_dir():
+        if os.path.isdir(path):
             problem, remedy = "a folder, not a file", "Put the file inside it in its place"
         else:
-            problem, remedy = "no permission to read it", "Make it readable (chmod u+r)"
+            problem, remedy = "no permission to read it", "Make it readable (chmod u+r, and u+x for its folders)"
         raise BadFileError("UNREADABLE", problem, remedy) from None
     except OSError as error:
         raise BadFileError("UNREADABLE", f"cannot be read ({error.strerror})", "Get the file again") from None

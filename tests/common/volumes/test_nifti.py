@@ -89,6 +89,17 @@ def test_a_folder_a_dead_link_and_nothing_are_told_apart(tmp_path: Path) -> None
     assert "does not exist" in refusal(tmp_path / "nothing.nii.gz").problem
 
 
+def test_a_file_in_a_folder_that_may_not_be_entered_is_refused(image: Path) -> None:
+    folder = image.parent
+    folder.chmod(0o600)
+    try:
+        if os.access(image, os.R_OK):
+            pytest.skip("root may enter every folder")
+        assert "u+x for its folders" in refusal(image).remedy
+    finally:
+        folder.chmod(0o700)
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
 def test_a_file_without_permission_is_refused(image: Path) -> None:
     image.chmod(0)

@@ -480,3 +480,11 @@ def test_a_split_that_the_metadata_say_against_the_folder_is_told_apart(tree: At
     (tree.root / "sheet.csv").write_text("Subject ID,split\nr001s001,test\n")
     conflict, _ = scan(tree.root).findings
     assert conflict.problem == "its folder says train, the column split of the metadata test"
+
+
+def test_a_misnamed_test_image_of_the_challenges_copy_does_not_vanish(tmp_path: Path) -> None:
+    tree = AtlasTree(tmp_path, "data/train/derivatives/ATLAS", "data/test/derivatives/ATLAS").add("r001s001")
+    image = tree.add_image("r003s002", test=True)
+    image.rename(image.with_name(image.name.replace("T1w", "T1wx")))
+    (finding,) = scan(tree.root).findings
+    assert (finding.code, finding.case) == ("MISSING_IMAGE", "sub-r003s002")

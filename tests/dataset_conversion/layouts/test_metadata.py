@@ -264,3 +264,17 @@ def test_json_that_is_no_object_is_a_warning_that_names_it(tmp_path: Path, conte
     (finding,) = read_all(tmp_path).findings
     assert (finding.code, finding.severity) == ("METADATA_UNREAD", "warning")
     assert path.name in finding.problem
+
+
+def test_a_table_in_a_folder_that_may_not_be_entered_is_a_warning(tmp_path: Path) -> None:
+    sheet = tmp_path / "closed" / "sub-1_ses-1_metadata.csv"
+    sheet.parent.mkdir()
+    sheet.write_text("SITE\nR001\n")
+    sheet.parent.chmod(0o600)
+    try:
+        if os.access(sheet, os.R_OK):
+            pytest.skip("root may enter every folder")
+        (finding,) = read_all(tmp_path).findings
+        assert finding.code == "METADATA_UNREAD"
+    finally:
+        sheet.parent.chmod(0o700)
