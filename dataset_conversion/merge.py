@@ -107,17 +107,22 @@ def _folder(given: str | int | Path, raw_folder: Path) -> Path:
 def _read(folder: Path) -> _Dataset:
     dataset = _json(folder / "dataset.json")
     table = folder / "cases.tsv"
-    if "channel_names" not in dataset or not os.path.isfile(table):
+    names, labels, listed = (dataset.get(key, {}) for key in ("channel_names", "labels", "dataset"))
+    named = all(isinstance(each, dict) for each in (names, labels, listed))
+    if not (names and named and os.path.isfile(table)):
         remedy = "Convert its source with `nnunet-transformers convert` first: subjects are known from its cases.tsv."
         raise stop("NO_DATASET", f"{folder} is not a dataset that this command converted", remedy)
-    channels = tuple(dataset["channel_names"].values())
-    listed = dataset.get("dataset", {})
-    cases = tuple(_own_files(folder, case, channels, listed) for case in case_table.read(table))
+    channels = tuple(map(str, names.values()))
+    try:
+        cases = tuple(_own_files(folder, case, channels, listed) for case in case_table.read(table))
+    except (KeyError, TypeError, ValueError):
+        problem = f"{folder / 'dataset.json'} does not name an image for each channel, and a label, of a case"
+        raise stop("NO_DATASET", problem, "Convert its source again.") from None
     missing = [path for case in cases for path in (*case.images.values(), *case.masks) if not os.path.isfile(path)]
     if missing:
         findings = [Finding("NO_DATASET", f"{path} is missing", "Convert its source again.") for path in missing]
         raise ConversionError(findings)
-    return _Dataset(folder, channels, dataset.get("labels", {}), cases)
+    return _Dataset(folder, channels, labels, cases)
 
 
 def _masks(labels: Mapping[str, Any]) -> Masks:

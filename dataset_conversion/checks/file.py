@@ -5,6 +5,7 @@ What stands here needs one file only; `checks` compares the files of a case.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -162,6 +163,12 @@ def read_image(found: Findings, role: str, source: Path, *, voxels: bool = True)
         RejectedError: with the reason among the findings.
     """
     reading = _read(found, role, source, found.case.images[role], voxels)
+    volumes = math.prod(reading.header.nifti.get_data_shape()[3:])
+    if found.case.volumes not in (None, volumes):
+        problem = (
+            f"its file holds {volumes} images, of {found.case.volumes} that are named: which is which is not clear"
+        )
+        found.reject("VOLUME_COUNT", problem, "Name all of them, or correct the file", reading.file.places[0])
     if reading.voxels is None:
         return reading
     values, place, name = reading.voxels, reading.file.places[0], name_of(role)

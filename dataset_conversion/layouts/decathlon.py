@@ -153,6 +153,7 @@ def _case(
         images={channel: f"{image}#{number}" if of_several else image for number, channel in enumerate(channels)},
         masks=(each.label,) if each.label in there else (),
         label_names=label_names,
+        volumes=len(channels) if of_several else None,
     )
 
 

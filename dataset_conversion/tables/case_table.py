@@ -35,7 +35,7 @@ class Case:
     `case` is the identifier in nnU-Net's file names. `images` maps the name of each image ("T1w") to its path, in
     channel order; an empty path means that the image is missing. Several `masks` are parts of one lesion mask, to be
     united. `metadata` is what the release says about the case, as it says it; `label_names` are (value, name) of what
-    its masks show, where that is known, and not in the table.
+    its masks show, and `volumes` how many its one file of all images holds, where that is known, and not in the table.
     """
 
     case: str
@@ -47,6 +47,7 @@ class Case:
     site: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     label_names: tuple[tuple[float, str], ...] = ()
+    volumes: int | None = None
 
 
 def case_name(subject: str, session: str) -> str:

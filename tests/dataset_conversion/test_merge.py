@@ -137,3 +137,23 @@ def test_a_dataset_that_only_refers_to_its_files_can_be_merged(
     convert(tree.root, dataset_id=203, name="Third", link="reference", jobs=1)
     result = merge(201, 203, Target(210))
     assert (result.folder / "imagesTr/sub-r007s001_ses-1_0000.nii.gz").samefile(tree.image_path("r007s001"))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"channel_names": None},
+        {"channel_names": ["T1w"]},
+        {"labels": [1]},
+        {"dataset": []},
+        {"dataset": {"sub-r003s001_ses-1": {"images": []}}},
+        {"dataset": {"sub-r003s001_ses-1": {"images": [], "label": "x.nii.gz"}}},
+    ],
+    ids=str,
+)
+def test_a_damaged_dataset_json_is_said(
+    releases: tuple[Conversion, Conversion], raw: Path, damage: dict[str, Any]
+) -> None:
+    path = releases[1].folder / "dataset.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+    assert refused(201, 202).code == "NO_DATASET"

@@ -284,3 +284,11 @@ def test_the_commands_take_a_task(tmp_path: Path, raw: Path, capsys: pytest.Capt
     assert (raw / "Dataset204_Decathlon/imagesTs/BRATS_485_0000.nii.gz").is_file()
     (source / "dataset.json").write_text("{")
     assert main(["scan", "decathlon", str(source)]) == 2
+
+
+def test_a_file_of_more_images_than_dataset_json_names_is_an_error(tmp_path: Path, raw: Path) -> None:
+    source = task(tmp_path / "Task01", labels={"0": "background", "1": "lesion"})
+    save(source / f"imagesTr/{NAMES[0]}.nii.gz", voxels("five", (*SHAPE, 5)))
+    error = refused(source)
+    assert {(finding.code, finding.case) for finding in error.findings} == {("VOLUME_COUNT", NAMES[0])}
+    assert "holds 5 images, of 4 that are named" in error.findings[0].problem
