@@ -233,6 +233,9 @@ def _read(found: Findings, role: str, source: Path, path: str, voxels: bool) -> 
         header = volume.header if volume else read_header(source / path)
     except BadFileError as bad:
         found.reject(bad.code, f"the {name}: {bad.problem}", bad.remedy, place)
+    if volume and volume.behind:
+        problem = f"the {name}: {volume.behind} bytes follow the voxels that its header announces"
+        found.warn("BYTES_BEHIND", problem, "Check that its size and type are right in the header.", place)
     straight = orthonormal(header.affine)
     skew = corner_distance(header.affine, straight, header.shape)
     if skew > ROUNDING_MM:

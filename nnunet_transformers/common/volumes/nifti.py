@@ -93,11 +93,13 @@ class Volume:
 
     Attributes:
         sha256: of the file.
+        behind: how many bytes follow the voxels that the header announces.
     """
 
     data: np.ndarray
     header: Header
     sha256: str
+    behind: int = 0
 
     @property
     def affine(self) -> Affine:
@@ -126,7 +128,8 @@ def read(path: Path, volume: int | None = None) -> Volume:
     slope, intercept = header.nifti.get_slope_inter()
     if slope is not None and (slope, intercept) != (1, 0):
         data = data * float(slope) + float(intercept or 0)
-    return Volume(data, header, sha256)
+    end = header.offset + math.prod(header.nifti.get_data_shape()) * header.dtype.itemsize
+    return Volume(data, header, sha256, len(content) - end)
 
 
 def _content(path: Path, volume: int | None) -> tuple[bytes, str]:
