@@ -25,6 +25,7 @@ from nnunet_transformers.comparison.reporting.notes import one_line_each
 def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
     """Data in a sentence per set, and a table of the models."""
     paragraphs = [Paragraph(_data_sentence(str(name), rows)) for name, rows in scores.groupby("set", sort=False)]
+    paragraphs += [Paragraph(text) for text in _folds_and_sites(scores)]
     if not given.knows_subjects:
         paragraphs.append(
             Paragraph(
@@ -230,6 +231,21 @@ def _data_sentence(name: str, rows: pd.DataFrame) -> str:
 
 def _sizes(values: Sequence[float] | None) -> str:
     return " × ".join(f"{value:.3g}" for value in values) if values else "unknown"
+
+
+def _folds_and_sites(scores: pd.DataFrame) -> list[str]:
+    """Whether a site's cases were scored by networks that had seen the site; nothing where sites are not known."""
+    validated = scores[(scores["set"] == CROSS_VALIDATION) & scores["fold"].notna()].drop_duplicates("case")
+    sites = validated["site"].fillna("")
+    if not len(sites) or (sites == "").any() or sites.nunique() < 2 or validated["fold"].nunique() < 2:
+        return []
+    shared = validated.groupby("site")["fold"].nunique()
+    if (shared == 1).all():
+        return ["Folds are cut by site: every case was scored by a network that has seen no case of its site."]
+    return [
+        f"Of {counted(sites.nunique(), 'site')} {int((shared > 1).sum())} have cases in several folds: most cases were "
+        "scored by a network that has seen others of their site, which flatters all models (folds: by site does not)."
+    ]
 
 
 def _folds(there: Sequence[int], missing: Sequence[int]) -> str:

@@ -40,3 +40,13 @@ def test_differences_by_site_are_drawn_with_the_whole_and_how_sites_vary(tmp_pat
     assert f"baseline ({BASELINE})" in chart.drawing.description
     assert isinstance(table.data, pd.DataFrame)
     assert table.data.set_index("model").loc[SWIN, "agreeing"] == 8
+
+
+def test_the_page_says_whether_networks_had_seen_the_sites_they_were_scored_on(tmp_path: Path) -> None:
+    values = dice_values(40)
+    mixed = markdown("t", report_sections(report_input(tmp_path / "mixed", score_table(values, sites=8))))
+    assert "Of 8 sites 8 have cases in several folds" in mixed
+    apart = markdown("t", report_sections(report_input(tmp_path / "apart", score_table(values, sites=10))))
+    assert "Folds are cut by site: every case was scored by a network that has seen no case of its site." in apart
+    unknown = score_table(values, sites=8).assign(site="")
+    assert "several folds" not in markdown("t", report_sections(report_input(tmp_path / "unknown", unknown)))
