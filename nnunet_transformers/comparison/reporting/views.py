@@ -50,6 +50,11 @@ class SetView:
     def lacks(self, model: str) -> bool:
         return (self.name, model) in self.numbers.lacking
 
+    @property
+    def drawn(self) -> str:
+        """What is resampled for the intervals of the metric."""
+        return "sites" if self.compared["n_sites"].gt(0).any() else "subjects"
+
     @cached_property
     def models(self) -> list[str]:
         """With a score of the metric, the baseline first."""

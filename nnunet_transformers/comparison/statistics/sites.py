@@ -90,23 +90,31 @@ class Heterogeneity:
     p: float
 
 
+def site_codes(sites: np.ndarray | None) -> np.ndarray | None:
+    """Numbers from 0 for the names (n,) of sites; None where RULE does not hold.
+
+    Args:
+        sites: None or an empty name: not known.
+    """
+    names = np.asarray([] if sites is None else sites, dtype=object)
+    if not all(isinstance(name, str) and name for name in names):
+        return None
+    found, codes = np.unique(names.astype(str), return_inverse=True)
+    return codes if len(found) >= FEWEST_SITES else None
+
+
 def site_level(values: np.ndarray, sites: np.ndarray | None) -> SiteLevel | None:
     """The level of sites; None where RULE does not hold.
 
     Args:
         values: (n,), finite.
-        sites: (n,), names; None or an empty one: not known.
+        sites: (n,), see `site_codes`.
     """
-    if sites is None or not len(values):
+    codes = site_codes(sites)
+    if codes is None:
         return None
-    names = np.asarray(sites, dtype=object)
-    if not all(isinstance(name, str) and name for name in names):
-        return None
-    _, codes = np.unique(names.astype(str), return_inverse=True)
     sizes = np.bincount(codes)
     share = sizes / len(values)
-    if len(sizes) < FEWEST_SITES:
-        return None
     mean = float(values.mean())
     centred = values - mean
     contributions = np.bincount(codes, weights=centred) / len(values)
