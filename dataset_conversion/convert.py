@@ -39,7 +39,7 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     """Convert a folder to `<raw_folder>/Dataset<NNN>_<name>`.
 
     The dataset folder appears complete or not at all: cases are checked and written in a hidden folder beside it, which
-    an error removes, and from which the same call goes on after an interruption.
+    an error removes, and from which the same call goes on after an interruption, or when a full disk has room again.
 
     Args:
         source: the data folder; it is only read.
@@ -48,7 +48,7 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
         options: see `options.py`; all have defaults.
 
     Raises:
-        ConversionError: naming all that is wrong. Nothing has been written then.
+        ConversionError: naming all that is wrong. Nothing has been written then, but in that folder where it says so.
     """
     source = Path(source)
     options = options or ConvertOptions()

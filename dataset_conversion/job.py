@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -333,7 +334,8 @@ def run(jobs: Sequence[Job], *, dry_run: bool = False) -> list[Conversion]:
     """Make all datasets or none of them.
 
     Raises:
-        ConversionError: naming all that is wrong with one. Nothing has been written then.
+        ConversionError: naming all that is wrong with one. What is left then is said: nothing, or what is finished where
+            the system would not write more.
     """
     if dry_run:
         return _run(jobs, [None] * len(jobs))
@@ -356,10 +358,10 @@ def run(jobs: Sequence[Job], *, dry_run: bool = False) -> list[Conversion]:
 
 def _what_is_left(targets: Sequence[Path]) -> str:
     """What a run that was stopped leaves, and what to do with it."""
-    partial = [str(partial_folder(target)) for target in targets if partial_folder(target).is_dir()]
+    partial = [str(partial_folder(target)) for target in targets if os.path.isdir(partial_folder(target))]
     if partial:
         return f"What is finished is kept: the same command goes on from here; to give up, delete {joined(partial)}"
-    complete = [str(target) for target in targets if target.is_dir()]
+    complete = [str(target) for target in targets if os.path.isdir(target)]
     return f"{joined(complete)} had been completed." if complete else "Nothing was written."
 
 

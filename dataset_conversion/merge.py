@@ -81,7 +81,7 @@ def merge(
 
 def _folder(given: str | int | Path, raw_folder: Path) -> Path:
     """A path as it is; a number or a name by what the raw folder has."""
-    if Path(str(given)).is_dir():
+    if os.path.isdir(str(given)):
         return Path(str(given)).resolve()
     wanted = re.fullmatch(r"(?:Dataset)?0*(\d+)", str(given))
     folders = sorted(raw_folder.glob("Dataset*_*"))
@@ -101,13 +101,13 @@ def _folder(given: str | int | Path, raw_folder: Path) -> Path:
 def _read(folder: Path) -> _Dataset:
     dataset = _json(folder / "dataset.json")
     table = folder / "cases.tsv"
-    if "channel_names" not in dataset or not table.is_file():
+    if "channel_names" not in dataset or not os.path.isfile(table):
         remedy = "Convert its source with `nnunet-transformers convert` first: subjects are known from its cases.tsv."
         raise stop("NO_DATASET", f"{folder} is not a dataset that this command converted", remedy)
     channels = tuple(dataset["channel_names"].values())
     listed = dataset.get("dataset", {})
     cases = tuple(_own_files(folder, case, channels, listed) for case in case_table.read(table))
-    missing = [path for case in cases for path in (*case.images.values(), *case.masks) if not Path(path).is_file()]
+    missing = [path for case in cases for path in (*case.images.values(), *case.masks) if not os.path.isfile(path)]
     if missing:
         findings = [Finding("NO_DATASET", f"{path} is missing", "Convert its source again.") for path in missing]
         raise ConversionError(findings)

@@ -76,7 +76,7 @@ def refuse_taken(target: Path) -> None:
     dataset_id = int(numbered.removeprefix("Dataset"))
     places = {target.parent}
     places |= {Path(os.environ[key]) for key in ("nnUNet_preprocessed", "nnUNet_results") if os.environ.get(key)}
-    for place in sorted(places):
+    for place in sorted(filter(os.path.isdir, places)):
         for other in sorted(place.glob(f"{numbered}*")):
             if other.name != target.name:
                 problem = f"dataset id {dataset_id} is taken by {other}; nnU-Net refuses two datasets with one id"
@@ -86,7 +86,7 @@ def refuse_taken(target: Path) -> None:
 def stale_preprocessing(name: str) -> list[Finding]:
     """nnU-Net's planner stops with a bare assertion where an earlier conversion had other folds."""
     preprocessed = os.environ.get("nnUNet_preprocessed")
-    if not preprocessed or not (Path(preprocessed) / name / "splits_final.json").exists():
+    if not preprocessed or not os.path.exists(Path(preprocessed) / name / "splits_final.json"):
         return []
     problem = f"nnUNet_preprocessed/{name} is from an earlier conversion"
     return [Finding("STALE_PREPROCESSED", problem, "Delete it before you plan again.", severity="warning")]

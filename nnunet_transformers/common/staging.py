@@ -67,7 +67,7 @@ def finish_renames(folder: Path) -> list[Path]:
     Returns:
         All folders that were made together, where any of them has been put in place now.
     """
-    journals = list(folder.glob(".*.complete"))
+    journals = list(folder.glob(".*.complete")) if os.path.isdir(folder) else []
     if not journals:
         return []
     found = []
