@@ -334,8 +334,8 @@ def run(jobs: Sequence[Job], *, dry_run: bool = False) -> list[Conversion]:
     """Make all datasets or none of them.
 
     Raises:
-        ConversionError: naming all that is wrong with one. What is left then is said: nothing, or what is finished where
-            the system would not write more.
+        ConversionError: naming all that is wrong with one. Nothing is left then, but what is finished where the system
+            would write no more.
     """
     if dry_run:
         return _run(jobs, [None] * len(jobs))

@@ -36,9 +36,7 @@ def list_files(source: Path, expected: str) -> tuple[list[PurePosixPath], list[F
         ConversionError: NO_SOURCE where it is not a folder.
     """
     if not os.path.isdir(source):
-        problem = (
-            "is not a folder" if os.path.exists(source) else "does not exist, or lies where you may not enter"
-        )
+        problem = "is not a folder" if os.path.exists(source) else "does not exist, or lies where you may not enter"
         remedy = "Unpack the archive and give its folder. " if os.path.isfile(source) else ""
         raise stop("NO_SOURCE", f"{source} {problem}", remedy + expected)
     paths, unreadable = walk(source)

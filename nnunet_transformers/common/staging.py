@@ -52,7 +52,7 @@ def new_folders(
         with exclusive(targets[0].parent):
             for target in targets:
                 check(target)
-            journal = targets[0].with_name(f".{targets[0].name}.complete")
+            journal = targets[0].with_name(f".{targets[0].name}.appearing")
             if len(targets) > 1:  # one appears by one rename, which cannot be cut in two
                 journal.write_text(json.dumps([target.name for target in targets]))
             for staging, target in zip(stagings, targets, strict=True):
@@ -67,20 +67,22 @@ def finish_renames(folder: Path) -> list[Path]:
     Returns:
         All folders that were made together, where any of them has been put in place now.
     """
-    journals = list(folder.glob(".*.complete")) if os.path.isdir(folder) else []
+    journals = list(folder.glob(".*.appearing")) if os.path.isdir(folder) else []
     if not journals:
         return []
     found = []
     with exclusive(folder):
         for journal in journals:
-            # One that is cut off is from before the first rename; one that is gone is of a run that has ended.
-            with contextlib.suppress(FileNotFoundError, ValueError):
-                targets = [folder / name for name in json.loads(journal.read_text())]
+            with contextlib.suppress(OSError):  # it is somebody else's, or of a run that has ended meanwhile
+                try:
+                    targets = [folder / name for name in json.loads(journal.read_text())]
+                except ValueError:  # cut off, so from before the first rename
+                    targets = []
                 waiting = [each for each in targets if partial_folder(each).is_dir() and not os.path.lexists(each)]
                 for target in waiting:
                     partial_folder(target).rename(target)
                 found += targets if waiting else []
-            journal.unlink(missing_ok=True)
+                journal.unlink()
     return found
 
 

@@ -158,7 +158,7 @@ def renaming(path, target):
     rename(path, target)
 
 def unlinking(path, missing_ok=False):
-    kill_at("end of the journal" if path.name.endswith(".complete") else "")
+    kill_at("end of the journal" if path.name.endswith(".appearing") else "")
     unlink(path, missing_ok)
 
 Path.rename, Path.write_text, Path.unlink = renaming, writing, unlinking
