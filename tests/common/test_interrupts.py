@@ -22,7 +22,20 @@ def interrupted(_):
         raise
     return 0
 
-commands = [Command("clears", "a", "b", interrupted), Command("dies", "a", "b", interrupts.at_once()(interrupted))]
+class Last:
+    def __del__(self, kill=os.kill, process=os.getpid(), number=signal.SIGINT):
+        kill(process, number)
+
+def ends(_):
+    global last
+    last = Last()
+    return 0
+
+commands = [
+    Command("ends", "a", "b", ends),
+    Command("clears", "a", "b", interrupted),
+    Command("dies", "a", "b", interrupts.at_once()(interrupted)),
+]
 sys.exit(main(commands, prog="program", description=""))
 """
 
@@ -36,6 +49,10 @@ def test_a_command_clears_away_and_one_that_may_be_killed_ends_at_once() -> None
     for command, cleared in (("clears", "cleared away\n"), ("dies", "")):
         done = run(command)
         assert (done.returncode, done.stdout, done.stderr) == (130, cleared, "Interrupted.\n")
+
+
+def test_it_comes_too_late_when_python_itself_is_at_its_end() -> None:
+    assert run("ends").returncode == 0
 
 
 @pytest.mark.parametrize("command", ["clears", "dies"])
