@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
@@ -151,13 +152,25 @@ def _check_options(target: Target, options: ConvertOptions) -> None:
 
 
 def _mask_problems(masks: Masks) -> list[str]:
-    if masks.labels and masks.threshold is not None:
-        return ["what is lesion is said by labels or by a threshold, not by both"]
+    if bool(masks.labels) + bool(masks.regions) + (masks.threshold is not None) > 1:
+        return ["what is lesion is said by labels, by a threshold or by regions, not in two ways"]
     try:
-        values = masks.values
+        values, regions = masks.values, masks.values_of_regions
     except ValueError:
-        return [f"{' '.join(masks.labels)}: the labels of a mask are numbers, such as 1 2 4"]
-    return ["0 is what is no lesion in a mask"] if 0 in values else []
+        given = " ".join(masks.labels or masks.regions)
+        how = "regions are NAME=VALUES, such as lesion=1,2,4 core=1,4" if masks.regions else "such as 1 2 4"
+        return [f"{given}: the labels of a mask are numbers, {how}"]
+    if 0 in values or any(0 in own for own in regions.values()):
+        return ["0 is what is no lesion in a mask"]
+    if len(regions) < len(masks.regions):
+        return [f"{' '.join(masks.regions)}: two regions of one name"]
+    if {"", "background"} & regions.keys():
+        return [f"{' '.join(masks.regions)}: a region needs a name, and another one than background"]
+    return [
+        f"the region {inner} must have fewer labels than {outer}, and no others; write the largest region first"
+        for (outer, all_of_it), (inner, part_of_it) in pairwise(regions.items())
+        if not set(part_of_it) < set(all_of_it)
+    ]
 
 
 def _with_reference(options: ConvertOptions, reference: str) -> ConvertOptions:

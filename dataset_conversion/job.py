@@ -29,7 +29,7 @@ from dataset_conversion.selection import Exclusion
 from dataset_conversion.tables import case_table
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common import interrupts
-from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.problems import MAX_SHOWN, Finding
 from nnunet_transformers.common.staging import new_folders, partial_folder
 from nnunet_transformers.common.words import joined
 
@@ -75,7 +75,7 @@ class Conversion:
         ]
         if self.excluded:
             lines.append(f"{len(self.excluded)} cases left out:")
-            lines += [f"  {one.case.case}: {one.reason} [{one.code}]" for one in self.excluded]
+            lines += _first([f"  {one.case.case}: {one.reason} [{one.code}]" for one in self.excluded])
         lines += [line for code, line in warnings.items() if code != "PRESUMED_MASK"]
         if self.incomplete:
             lines += ["", f"Cases that lack a channel, with {', '.join(self.incomplete.cases[0].images)} only:"]
@@ -92,8 +92,14 @@ class Conversion:
         for code, same in by_code.items():
             first = f"{same[0].case}: {same[0].problem}".removeprefix(": ")
             more = f", and {len(same) - 1} more (see conversion_report.json)" if len(same) > 1 else ""
-            lines[code] = f"Warning: {first}. {same[0].remedy}".rstrip() + f" [{code}]{more}"
+            shown = [] if same[0].case else _first([f"  {role}  {name}" for role, name in same[0].files])
+            lines[code] = "\n".join([f"Warning: {first}. {same[0].remedy}".rstrip() + f" [{code}]{more}", *shown])
         return lines
+
+
+def _first(lines: Sequence[str]) -> list[str]:
+    more = [f"  … and {len(lines) - MAX_SHOWN} more (see conversion_report.json)"] if len(lines) > MAX_SHOWN else []
+    return [*lines[:MAX_SHOWN], *more]
 
 
 @dataclass(frozen=True)
@@ -301,9 +307,9 @@ class Job:
             "fold_list": folds.fold_list.name if folds.fold_list else "",
         }
         channels = list(kept[0].case.images)
-        dataset = report.dataset_json(
-            name.partition("_")[2], self.layout.about, channels, sum(one.case.split == "train" for one in kept)
-        )
+        regions = list(self.options.masks.values_of_regions) or ["lesion"]
+        n_training = sum(one.case.split == "train" for one in kept)
+        dataset = report.dataset_json(name.partition("_")[2], self.layout.about, channels, regions, n_training)
         if self.link == "reference":
             dataset["dataset"] = report.referenced_files(kept, self.source.resolve())
         rows = [report.without_sources(one) if private else one.case for one in kept]
@@ -404,12 +410,10 @@ def no_training_case(findings: Sequence[Finding], exclusions: Sequence[Exclusion
     errors = [finding for finding in findings if finding.severity == "error"]
     if not errors:
         remedy = "A training case needs its images and a mask; look at what the scan says."
-        unlabelled = [finding for finding in findings if finding.code == "UNLABELLED"]
-        problem = "; ".join(
-            [f"no training case is left of those under {source}", *(each.problem for each in unlabelled)]
-        )
-        files = tuple(file for finding in unlabelled for file in finding.files)
-        remedy = " ".join([remedy, *(each.remedy for each in unlabelled)])
+        why = [each for each in findings if each.code in ("UNLABELLED", "UNMATCHED_FILES", "NAME_NOT_BIDS")]
+        problem = "; ".join([f"no training case is left of those under {source}", *(each.problem for each in why)])
+        files = tuple(file for each in why for file in each.files)
+        remedy = " ".join([remedy, *(each.remedy for each in why)])
         errors = [Finding("NO_TRAINING_CASES", problem, remedy, files=files)]
         incomplete = [one for one in exclusions if one.code == "INCOMPLETE"]
         if incomplete:

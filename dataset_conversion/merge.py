@@ -16,7 +16,7 @@ from dataset_conversion.dataset.target import finish_earlier, raw_folder_or_envi
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import Layout, Scan
-from dataset_conversion.options import ConvertOptions, Policy, Target
+from dataset_conversion.options import ConvertOptions, Masks, Policy, Target
 from dataset_conversion.overlap import overlap_findings, overlaps, resolve
 from dataset_conversion.tables import case_table
 from dataset_conversion.tables.case_table import Case
@@ -29,6 +29,7 @@ class _Dataset:
 
     folder: Path
     channels: tuple[str, ...]
+    labels: Mapping[str, Any]
     cases: tuple[Case, ...]
 
 
@@ -61,6 +62,9 @@ def merge(
     if a.channels != b.channels:
         problem = f"{a.folder.name} has the channels {', '.join(a.channels)}, {b.folder.name} {', '.join(b.channels)}"
         raise stop("CHANNELS_DIFFER", problem, "Convert both with the same --channels first.")
+    if a.labels != b.labels:
+        problem = f"the masks of {a.folder.name} have the labels {_labels(a)}, those of {b.folder.name} {_labels(b)}"
+        raise stop("LABELS_DIFFER", problem, "Convert both with the same --mask-labels or --mask-regions first.")
     if "DUPLICATE_VOXELS" in options.checks.allow:
         found = overlaps(a.cases, b.cases)
     else:
@@ -74,7 +78,8 @@ def merge(
     left_out = tuple((case, "OVERLAP", reason) for case, reason in merged.exclusions)
     names = [folder.name.partition("_")[2] for folder in (a.folder, b.folder)]
     about = {"description": f"{' and '.join(names)}, merged", "licence": "See the terms of both sources."}
-    layout = Layout("merge", lambda _: Scan(tuple(sorted(cases, key=lambda case: case.case)), (), left_out), about)
+    scan = Scan(tuple(sorted(cases, key=lambda case: case.case)), (), left_out)
+    layout = Layout("merge", lambda _: scan, about, masks=_masks(a.labels))
     name = target.name or "_".join(names)
     return convert(source, layout, replace(target, name=name, raw_folder=raw_folder), options)
 
@@ -111,7 +116,18 @@ def _read(folder: Path) -> _Dataset:
     if missing:
         findings = [Finding("NO_DATASET", f"{path} is missing", "Convert its source again.") for path in missing]
         raise ConversionError(findings)
-    return _Dataset(folder, channels, cases)
+    return _Dataset(folder, channels, dataset.get("labels", {}), cases)
+
+
+def _masks(labels: Mapping[str, Any]) -> Masks:
+    """The regions of a dataset with several labels."""
+    regions = {name: value if isinstance(value, list) else [value] for name, value in labels.items() if value != 0}
+    named = tuple(f"{name}={','.join(map(str, values))}" for name, values in regions.items())
+    return Masks(regions=named if len(named) > 1 else ())
+
+
+def _labels(dataset: _Dataset) -> str:
+    return ", ".join(f"{name} {value}" for name, value in dataset.labels.items() if value != 0)
 
 
 def _own_files(folder: Path, case: Case, channels: Sequence[str], listed: Mapping[str, Any]) -> Case:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,6 +98,15 @@ class Masks:
     threshold: Annotated[
         float | None, Option("masks of probabilities: lesion is from this value on (0.5)", "VALUE", "mask-threshold")
     ] = None
+    regions: Annotated[
+        tuple[str, ...],
+        Option(
+            "labels kept apart, as regions of nnU-Net, the largest first and each inside the one before (lesion=1,2,4 "
+            "core=1,4)",
+            "NAME=VALUES",
+            "mask-regions",
+        ),
+    ] = ()
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -105,16 +115,38 @@ class Masks:
         Raises:
             ValueError: where one is none.
         """
-        return tuple(float(text) for label in self.labels for text in label.replace(",", " ").split())
+        return _numbers(self.labels)
+
+    @property
+    def values_of_regions(self) -> dict[str, tuple[float, ...]]:
+        """Name of each region → its labels, the largest region first.
+
+        Raises:
+            ValueError: where one is no number, or a region has none.
+        """
+        found = {}
+        for region in self.regions:
+            name, _, labels = region.partition("=")
+            if not (values := _numbers([labels])):
+                raise ValueError(region)
+            found[name.strip()] = values
+        return found
 
     @property
     def chosen(self) -> bool:
-        return bool(self.labels) or self.threshold is not None
+        return bool(self.labels) or self.threshold is not None or bool(self.regions)
 
     def __str__(self) -> str:
         if self.threshold is not None:
             return f"at least {self.threshold:g}"
+        if self.regions:
+            named = self.values_of_regions.items()
+            return ", ".join(f"{' or '.join(f'{value:g}' for value in values)} ({name})" for name, values in named)
         return " or ".join(f"{value:g}" for value in self.values)
+
+
+def _numbers(labels: Iterable[str]) -> tuple[float, ...]:
+    return tuple(float(text) for label in labels for text in label.replace(",", " ").split())
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,9 @@ class Reading:
 
     `seen` is the affine that nnU-Net's default reader takes from the file. `voxels` is None where only the header
     was read.
+
+    Attributes:
+        labels: the voxels of a mask are labels to be kept, not just 0 and something else.
     """
 
     file: CheckedFile
@@ -137,6 +140,7 @@ class Reading:
     voxels: np.ndarray | None
     statistics: Statistics | None = None
     lesion: Lesion | None = None
+    labels: bool = False
 
     def changed(self, *reasons: str) -> Reading:
         """The same, to be rewritten for these reasons too."""
@@ -198,7 +202,8 @@ def read_masks(found: Findings, source: Path, masks: Masks, empty_masks: str) ->
             if other.shape != first.shape or corner_distance(other.affine, first.affine, first.shape) > ROUNDING_MM:
                 remedy = "Export all of them on the image's grid"
                 found.reject("GRID_MISMATCH", "the masks of the case are not on one grid", remedy, *places)
-        united = np.logical_or.reduce([_voxels(part) != 0 for part in parts])
+        # Of regions the one within the others has the highest label.
+        united = np.maximum.reduce([_voxels(part) if masks.regions else _voxels(part) != 0 for part in parts])
         sources = tuple(source for part in parts for source in part.file.sources)
         reading = replace(
             first, voxels=united.astype(np.uint8), file=CheckedFile("mask", sources, (*first.file.changes, UNITED))
@@ -303,18 +308,30 @@ def _read_mask(found: Findings, source: Path, path: str, masks: Masks) -> Readin
 
 
 def _chosen(found: Findings, reading: Reading, masks: Masks) -> Reading:
-    """The mask with 1 where its values are those of a lesion, and how much that is of what is not 0."""
+    """The mask with 1 where its values are those of a lesion, and how much that is of what is not 0.
+
+    With regions it has 1 in the first region, 2 in the second, which is inside the first, and so on.
+    """
     values = _voxels(reading)
+    reading = replace(reading, labels=bool(masks.regions))
     if masks.threshold is not None:
         lesion = values >= masks.threshold
+    elif masks.regions:
+        lesion = np.zeros(values.shape, np.uint8)
+        for label, own in enumerate(masks.values_of_regions.values(), 1):
+            lesion[_has_one_of(values, own)] = label
     else:
-        lesion = np.logical_or.reduce([np.abs(values - value) < _SAME_VALUE for value in masks.values])
+        lesion = _has_one_of(values, masks.values)
     if values.dtype.kind in "iu" and np.array_equal(lesion, values):
         return reading
     before, after = (volume_ml(int(np.count_nonzero(each)), reading.affine) for each in (values, lesion))
     problem = f"lesion is where the mask is {masks}: {after:.4g} ml, of {before:.4g} ml that are not 0"
     found.warn("MASK_CHOSEN", problem, "As asked for.", *reading.file.places)
     return replace(reading, voxels=lesion.astype(np.uint8)).changed(f"lesion is where the mask is {masks}")
+
+
+def _has_one_of(values: np.ndarray, wanted: Collection[float]) -> np.ndarray:
+    return np.logical_or.reduce([np.abs(values - value) < _SAME_VALUE for value in wanted])
 
 
 def no_lesion(found: Findings, problem: str, remedy: str, empty_masks: str, *places: tuple[str, str]) -> Lesion:
@@ -333,7 +350,7 @@ def _lesion(found: Findings, mask: Reading, empty_masks: str) -> Lesion:
     if voxels == values.size:
         remedy = "Re-export it with 0 for background and 1 for lesion"
         found.refuse("MASK_FULL", "the mask has no background: every voxel is lesion", remedy, *places)
-    value = float(values.max()) or float(values.min())
+    value = 1.0 if mask.labels else float(values.max()) or float(values.min())
     if value != 1:
         found.warn("MASK_VALUE", f"the lesion has the value {value:.10g} in the mask", "It is written as 1.", *places)
     if 2 * voxels > values.size:

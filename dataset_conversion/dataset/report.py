@@ -23,12 +23,26 @@ from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 
 
-def dataset_json(name: str, about: Mapping[str, str], channels: Sequence[str], n_training: int) -> dict[str, Any]:
+def dataset_json(
+    name: str, about: Mapping[str, str], channels: Sequence[str], regions: Sequence[str], n_training: int
+) -> dict[str, Any]:
+    """What nnU-Net wants to know.
+
+    Args:
+        name: without the number.
+        about: descriptive entries.
+        channels: names of the images, in order.
+        regions: names, each inside the one before; the k-th has the labels from k on. One is a label as such.
+        n_training: number of training cases.
+    """
+    labels = range(1, len(regions) + 1)
+    of_regions = {region: list(labels[k:]) if labels[k + 1 :] else labels[k] for k, region in enumerate(regions)}
     return {
         "name": name,
         **about,
         "channel_names": {str(index): channel for index, channel in enumerate(channels)},
-        "labels": {"background": 0, "lesion": 1},
+        "labels": {"background": 0, **of_regions},
+        **({"regions_class_order": list(labels)} if len(regions) > 1 else {}),
         "numTraining": n_training,
         "file_ending": ".nii.gz",
     }

@@ -85,7 +85,7 @@ def _rewrite(reading: Reading, destination: Path, voxels: CaseVoxels) -> None:
     data = reading.voxels
     assert data is not None
     if reading.file.role == "mask":
-        data = (data != 0).astype(np.uint8)
+        data = data.astype(np.uint8) if reading.labels else (data != 0).astype(np.uint8)
     elif data.dtype.name in _KEPT_TYPES and nifti.SCALED not in reading.file.changes:
         data = data.astype(data.dtype.newbyteorder("="), copy=False)
     else:

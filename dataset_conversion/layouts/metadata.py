@@ -1,6 +1,7 @@
 """What a release says about its cases, as text and as it says it.
 
     sub-r001s001_ses-1_metadata.csv       ATLAS R2.1 and R3.0, one per session: DAYS_POST_STROKE, CHRONICITY, SITE, …
+    sub-r001s001_ses-1_metadata.json      the same as ISLES'26 has it, with CENTER for SITE
     20220425_ATLAS_2.0_MetaData.xlsx      ATLAS R2.0: one row per subject; any CSV, TSV or XLSX with "Subject ID"
     participants.tsv, sub-01_sessions.tsv BIDS
 
@@ -9,10 +10,11 @@ Nothing here stops a conversion: what cannot be read, is missing or odd is a war
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -21,7 +23,7 @@ from dataset_conversion.layouts import entities
 from dataset_conversion.tables import spreadsheets
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
-from nnunet_transformers.common.words import listed
+from nnunet_transformers.common.words import counted, listed
 
 Key = tuple[str, str]
 """(subject, session) in the spelling of `case_key`."""
@@ -32,6 +34,7 @@ _TABLE_COLUMNS = re.compile(r"case|subject|session|split|mask(_\d+)?")
 _ABSENT = ("", "n/a", "na", "nan", "none", "null", "-")
 _DAYS = "days_post_stroke"
 _HEADER_ROWS = 10
+_CENTRES = ("CENTER", "CENTRE")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,20 @@ class Metadata:
     rows: Mapping[Key, Mapping[str, str]]
     files: Mapping[Key, PurePosixPath]
     findings: tuple[Finding, ...] = ()
+
+    def of_subjects(self, subjects: Collection[str]) -> Metadata:
+        """The same, with rows of `12` for a subject `0012` where there is no other such number, and a warning."""
+        wanted = {case_key(subject, "")[0] for subject in subjects}
+        other = spreadsheets.across_zeros(wanted, {subject for subject, _ in self.rows})
+        if not other:
+            return self
+        names = {there: own for own, there in other.items()}
+        rows = {(names.get(subject, subject), session): row for (subject, session), row in self.rows.items()}
+        files = {(names.get(subject, subject), session): path for (subject, session), path in self.files.items()}
+        pairs = [f"{there} for {own}" for own, there in sorted(other.items())]
+        problem = f"{counted(len(other), 'name')} of the metadata matched but for leading zeros: {listed(pairs, 3)}"
+        zeros = _warning("SHEET_ZEROS", problem, "Spreadsheets make 12 of 0012.", names=pairs)
+        return Metadata(rows, files, (*self.findings, zeros))
 
     def of(self, subject: str, session: str) -> dict[str, str]:
         """What is known of a case; what is said of its session goes before what is said of the subject."""
@@ -96,7 +113,7 @@ def read(source: Path, paths: Iterable[PurePosixPath]) -> Metadata:
     for (first, other, column), subjects in conflicts.items():
         where = f"within {first}" if first == other else f"between {first} and {other}"
         problem = f"{column} differs {where} for {listed(subjects, 3)}; the first value is kept"
-        findings.append(_warning("METADATA_CONFLICT", problem, "Look which is right."))
+        findings.append(_warning("METADATA_CONFLICT", problem, "Look which is right.", names=subjects))
     return Metadata(rows, files, tuple(findings))
 
 
@@ -126,7 +143,7 @@ def review(metadata: Metadata, cases: Sequence[Case]) -> list[Finding]:
     missing = [case.case for case in cases if case.metadata.get(_DAYS, "").lower() in _ABSENT]
     if missing and any(_DAYS in row for row in metadata.rows.values()):
         problem = f"no days post stroke for {len(missing)} of {len(cases)} cases: {listed(missing, 3)}"
-        findings.append(_warning("METADATA_MISSING", problem))
+        findings.append(_warning("METADATA_MISSING", problem, names=missing))
     found = {case_key(case.subject, session) for case in cases for session in ("", case.session)}
     strangers: dict[PurePosixPath, list[str]] = defaultdict(list)
     for key, path in metadata.files.items():
@@ -134,7 +151,8 @@ def review(metadata: Metadata, cases: Sequence[Case]) -> list[Finding]:
             strangers[path].append("_ses-".join(filter(None, key)))
     for path, names in strangers.items():
         problem = f"{path} tells of {listed(names, 3)}, of which there is no case"
-        findings.append(_warning("METADATA_UNMATCHED", problem, "Compare the spelling if there should be."))
+        remedy = "Compare the spelling if there should be."
+        findings.append(_warning("METADATA_UNMATCHED", problem, remedy, names=names))
     return findings
 
 
@@ -153,10 +171,12 @@ def _most_specific_first(path: PurePosixPath) -> tuple[bool, PurePosixPath]:
 def _rows(source: Path, path: PurePosixPath) -> Iterator[tuple[Key, dict[str, str]]]:
     """The rows of a file that has metadata; none for any other file."""
     lower = path.name.lower()
-    if not lower.endswith((".csv", ".tsv", ".xlsx")) or lower.startswith("~$"):
+    if not lower.endswith((".csv", ".tsv", ".xlsx", ".json")) or lower.startswith("~$"):
         return
     name = entities.parse(path.name) if lower.startswith("sub-") else None
     if lower.startswith("sub-") and (name is None or name.suffix.lower() not in ("metadata", "sessions")):
+        return
+    if lower.endswith(".json") and not (name and name.suffix.lower() == "metadata"):
         return
     if (source / path).exists() and not (source / path).is_file():
         raise _UnreadError("not a regular file", "Put the table itself in its place, if it matters.")
@@ -180,7 +200,8 @@ def _table(path: Path, any_header: bool) -> tuple[list[str], list[list[str]]]:
 
     With `any_header` the first line is the header whatever it says.
     """
-    lines = iter(_xlsx_lines(path) if path.name.lower().endswith(".xlsx") else _text_lines(path))
+    read = {".xlsx": _xlsx_lines, ".json": _json_lines}.get(path.suffix.lower(), _text_lines)
+    lines = iter(read(path))
     for line in islice(lines, 1 if any_header else _HEADER_ROWS):
         header = [column_name(cell) for cell in line]
         if any_header or set(_SUBJECT_COLUMNS) & set(header):
@@ -199,6 +220,26 @@ def _text_lines(path: Path) -> Iterator[list[str]]:
         raise _UnreadError(str(error), f"{spreadsheets.QUOTING} Mend it, if it matters.") from None
     except UnicodeError as error:
         raise _UnreadError(f"not a table of text ({error})", "Export it again as CSV, if it matters.") from None
+
+
+def _json_lines(path: Path) -> list[list[str]]:
+    """The header and the one row of a JSON object; values that are no text and no number are left out."""
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise _UnreadError(str(error.strerror), "Make it readable, if it matters.") from None
+    except ValueError as error:
+        raise _UnreadError(f"not JSON ({error})", "Get it again, if it matters.") from None
+    if not isinstance(content, dict):
+        raise _UnreadError("not one JSON object (name: value)", "Get it again, if it matters.")
+    row = {"SITE" if name.upper() in _CENTRES else name: _json_text(value) for name, value in content.items()}
+    return [list(row), list(row.values())]
+
+
+def _json_text(value: object) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip() if isinstance(value, (str, int, float)) else ""
 
 
 def _xlsx_lines(path: Path) -> list[list[str]]:
@@ -222,5 +263,5 @@ def _is_duration(text: str) -> bool:
         return False
 
 
-def _warning(code: str, problem: str, remedy: str = "", case: str = "") -> Finding:
-    return Finding(code, problem, remedy, case, severity="warning")
+def _warning(code: str, problem: str, remedy: str = "", case: str = "", names: Iterable[str] = ()) -> Finding:
+    return Finding(code, problem, remedy, case, tuple(("name", name) for name in names), severity="warning")

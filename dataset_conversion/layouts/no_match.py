@@ -29,11 +29,12 @@ def explain(
         findings: what else was found on the way, such as folders that may not be listed.
     """
     nifti = {path: text for path, text in paths.items() if text.lower().endswith((".nii", ".nii.gz"))}
-    shown = [("found", str(path)) for path in (nifti or paths)][:SHOWN]
+    found = [("found", str(path)) for path in (nifti or paths)]
+    shown: list[tuple[str, str]] = []
     problem, remedy = f"no file under {source}", "Give the folder that holds the data."
     if nifti:
         problem = f"no case among the {len(nifti)} NIfTI files under {source}"
-        shown += [line for role, each in expressions for line in fit(role, each, list(nifti.values()))]
+        shown = [line for role, each in expressions for line in fit(role, each, list(nifti.values()))]
         above = _source_above(source, nifti.values(), [expression for _, expression in expressions])
         remedy = "Mend the expressions: each describes a whole path from the source folder on."
         remedy = f"The expressions fit from {above} on: give that folder." if above else remedy
@@ -42,7 +43,7 @@ def explain(
         if others := other_forms(source, list(paths)):
             problem += f"; {others[0]}"
             remedy = others[1]
-    return ConversionError([Finding("NO_CASES", problem, remedy, files=tuple(shown)), *findings])
+    return ConversionError([Finding("NO_CASES", problem, remedy, files=(*shown, *found)), *findings])
 
 
 def fit(role: str, expression: re.Pattern[str], texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -32,7 +32,8 @@ POSSIBLE_MASK = "possible mask"
 SEGMENTATION = "segmentation"
 """One that is of lesions only if its sidecar says so."""
 NOT_USED = "not used"
-
+NO_ROLE = "no role"
+"""An image of a subject whose name does not say what it shows."""
 _CHANNEL_ORDER = ("T1w", "FLAIR")
 _INSIDE_A_PART = re.compile(r"derivatives|R\d{3}|SOOP|sub-.*|ses-.*|anat", re.IGNORECASE)
 _BESIDE_A_PART = re.compile(r"(atlas|isles)?r?[\d.]*|raw|preprocessed|set|images?|masks?")
@@ -80,7 +81,7 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
         ConversionError: NO_SOURCE; NO_CASES; UNKNOWN_ENTITY where no file has what `entities` asks for.
     """
     paths, unreadable = list_files(source, convention.expected)
-    files, findings = _named_files(paths, convention)
+    files, others, findings = _named_files(paths, convention)
     files, presumed = _with_masks_decided(files, source)
     findings += _presumed(presumed)
     has_image = any(_is_image(file) and file.name.is_nifti for file in files)
@@ -89,7 +90,8 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
     wanted = {key.lower(): value for key, value in entities.items()}
     _check_entities(files, wanted)
     files = [file for file in files if _of_wanted_person(file, wanted)]
-    tree = _Tree(source, convention, wanted, files, release.read(source, paths))
+    metadata = release.read(source, paths).of_subjects({f"sub-{_subject(file)}" for file in files})
+    tree = _Tree(source, convention, wanted, files, others, metadata)
     found = [one for subject, session in sorted(tree.files_of) if (one := tree.case(subject, session))]
     if not wanted.keys() & _PERSON.keys():
         unused = set(paths) - {file.path for file in files}
@@ -102,6 +104,7 @@ def find_cases(source: Path, convention: Convention, entities: Mapping[str, str]
         *(finding for one in found for finding in one.findings),
         *_unlabelled([one for one in found if one.unlabelled]),
         *_stated_parts(found),
+        *tree.parts_by_folder(found),
         *_mixed_images(found),
         *tree.metadata.findings,
         *release.review(tree.metadata, cases),
@@ -115,7 +118,9 @@ class _Found:
 
     Attributes:
         not_used: masks that are not the lesion's, by their names.
+        others: other files of the case without use, whose names do not say what they are.
         stated: the part that the metadata say.
+        by_folder: the part that a folder says.
     """
 
     case: Case
@@ -123,7 +128,9 @@ class _Found:
     images: Mapping[str, NamedFile]
     unlabelled: bool
     not_used: tuple[NamedFile, ...] = ()
+    others: tuple[NamedFile, ...] = ()
     stated: str = ""
+    by_folder: str = ""
 
 
 class _Tree:
@@ -135,6 +142,7 @@ class _Tree:
         convention: Convention,
         entities: Mapping[str, str],
         files: Sequence[NamedFile],
+        others: Sequence[NamedFile],
         metadata: Metadata,
     ) -> None:
         self.convention = convention
@@ -146,8 +154,15 @@ class _Tree:
         for file in files:
             self.files_of[_subject(file), _session(file)].append(file)
             self.files_with[file.role].append(file)
+        self.others_of: dict[tuple[str, str], list[NamedFile]] = defaultdict(list)
+        for file in others:
+            self.others_of[_subject(file), _session(file)].append(file)
         found = {file.role for file in files if _is_image(file) and file.name.is_nifti}
         self.image_names = sorted(found | set(convention.images), key=_channel)
+        # A folder of all images tells none of them from the others: data sets lie in test/ for many reasons.
+        self.folders_say_parts = (
+            convention.source_says_part or len({_part_by_folder(file) for file in files if _is_image(file)}) > 1
+        )
 
     def case(self, subject: str, session: str) -> _Found | None:
         """The case of a subject and session; None where it has masks of something else than a lesion only."""
@@ -160,15 +175,17 @@ class _Tree:
         name = case_name(f"sub-{subject}", session)
         told = self.metadata.of(f"sub-{subject}", session)
         every_image = [file for found in candidates.values() for file in found]
-        parts = {part for file in every_image + masks or files if (part := part_of(file.path.parts[:-1]))}
+        by_folder = {part for file in every_image + masks or files if (part := _part_by_folder(file))}
+        by_folder = by_folder if self.folders_say_parts else set()
         stated = part_of([told.get("split", "")])
-        parts |= {stated} if stated else set()
+        parts = by_folder | ({stated} if stated else set())
         # A mask that was not asked for, or is not NIfTI, is missing: the case does not become an unlabelled one.
         labelled = masks or any(file.role == MASK and file.name.extension != ".json" for file in files)
         by_default = self.part_of_source or ("train" if labelled else self.convention.unlabelled)
         split = next(iter(parts)) if len(parts) == 1 else by_default
         chosen = {role: found[0] for role, found in images.items() if len(found) == 1}
-        report = _Report(name, files)
+        others = self.others_of[subject, session] + (self.others_of[subject, ""] if session else [])
+        report = _Report(name, [*files, *others])
         report.misplaced([*every_image, *masks])
         if self.convention.one_release and _several_releases(candidates, masks):
             report.mixed_releases([*every_image, *masks], self.convention.kind)
@@ -193,7 +210,25 @@ class _Tree:
         )
         unlabelled = not masks and not parts and not self.part_of_source and split == "test"
         not_used = tuple(file for file in files if file.role == NOT_USED and file.name.extension != ".json")
-        return _Found(case, tuple(report.findings), chosen, unlabelled, not_used, stated or "")
+        return _Found(
+            case,
+            tuple(report.findings),
+            chosen,
+            unlabelled,
+            not_used,
+            tuple(others),
+            stated or "",
+            next(iter(by_folder)) if len(by_folder) == 1 else "",
+        )
+
+    def parts_by_folder(self, found: Sequence[_Found]) -> list[Finding]:
+        """Said where a convention does not know folders of parts: somebody's test cases stay that."""
+        if self.convention.source_says_part:
+            return []
+        parts = _counts(one.by_folder for one in found)
+        problem = f"folders called train or test say which cases are for what: {parts}"
+        remedy = "Rename the folders if that is not meant."
+        return [Finding("SPLIT_FOLDERS", problem, remedy, severity="warning")] if parts else []
 
     def _candidates(self, files: Sequence[NamedFile], role: str) -> list[NamedFile]:
         return choose(
@@ -271,6 +306,8 @@ class _Report:
         not_used = self._not_used(images)
         if words := _asking_for(not_used):
             remedy += f", say what in the name means a lesion ({words})"
+        elif any(file.role == NO_ROLE for file in not_used):
+            remedy += f", say a word of its name ({_ASKING})"
         self._add("MISSING_MASK", problem, remedy, images, not_used)
 
     def _not_used(self, used: Sequence[NamedFile]) -> list[NamedFile]:
@@ -309,22 +346,36 @@ def part_of(folders: Iterable[str]) -> Split | None:
     return None
 
 
-def _named_files(paths: Sequence[PurePosixPath], convention: Convention) -> tuple[list[NamedFile], list[Finding]]:
-    """The files that have a role, and one warning for NIfTI files of subjects that have none for their names."""
-    files, strange = [], []
+def _part_by_folder(file: NamedFile) -> Split | None:
+    return part_of(file.path.parts[:-1])
+
+
+def _named_files(
+    paths: Sequence[PurePosixPath], convention: Convention
+) -> tuple[list[NamedFile], list[NamedFile], list[Finding]]:
+    """The files that have a role, those of subjects that have none, and one warning for names that say nothing."""
+    files, others, strange = [], [], []
     for path in paths:
         name = bids.parse(path.name)
         role = convention.role(name) if name and "sub" in name.entities else ""
         if name and role:
             files.append(NamedFile(path, name, role))
-        elif not _is_understood(name) and _is_anatomical(path) and _named_after_subject(path.parts):
+            continue
+        if not _is_anatomical(path):
+            continue
+        understood = _is_understood(name)
+        if name and understood:
+            others.append(NamedFile(path, name, NO_ROLE))
+        elif _named_after_subject(path.parts):
             strange.append(path)
+            if subject := _folder_value(path, "sub"):
+                others.append(NamedFile(path, BidsName({"sub": subject}, "", path.suffix), NO_ROLE))
     if not strange:
-        return files, []
+        return files, others, []
     problem = f"{len(strange)} NIfTI files are not used, for their names are not sub-…_key-value_…_suffix"
     remedy = "Rename them if they are needed: letters and digits, with - after a key and _ between the parts."
-    shown = tuple((NOT_USED, str(path)) for path in strange[:3])
-    return files, [Finding("NAME_NOT_BIDS", problem, remedy, files=shown, severity="warning")]
+    shown = tuple((NOT_USED, str(path)) for path in strange)
+    return files, others, [Finding("NAME_NOT_BIDS", problem, remedy, files=shown, severity="warning")]
 
 
 def _with_masks_decided(files: Sequence[NamedFile], source: Path) -> tuple[list[NamedFile], list[NamedFile]]:
@@ -370,6 +421,9 @@ def _presumed(masks: Sequence[NamedFile]) -> list[Finding]:
     remedy = f"Look at some. {_asking_for(masks)} takes them without this warning."
     shown = tuple((MASK, str(mask.path)) for mask in masks)
     return [Finding("PRESUMED_MASK", problem, remedy, files=shown, severity="warning")]
+
+
+_ASKING = "--lesion-names WORD"
 
 
 def _asking_for(files: Iterable[NamedFile]) -> str:
@@ -470,23 +524,31 @@ def _unlabelled(found: Sequence[_Found]) -> list[Finding]:
     problem = f"{len(found)} cases have no lesion mask and go to the test images ({names})"
     remedy = "Add the masks, or exclude the cases, if that is not meant."
     not_used = [file for one in found for file in one.not_used]
+    others = [file for one in found for file in one.others]
     if not_used:
         files = some([file.path.name for file in not_used])
         problem += f"; {counted(len(not_used), 'mask')} of something else by the name, not used: {files}"
         remedy += f" If one of these words means a lesion: {_asking_for(not_used)}."
-    shown = tuple((NOT_USED, str(file.path)) for file in not_used)
-    return [Finding("UNLABELLED", problem, remedy, files=shown, severity="warning")]
+    if others:
+        problem += f"; {counted(len(others), 'file')} of unknown use: {some([file.path.name for file in others])}"
+        remedy += f" If one of them is a lesion mask, say a word of its name ({_ASKING})."
+    shown = [(NOT_USED, str(file.path)) for file in (*not_used, *others)]
+    shown += [("no mask", path) for one in found for path in one.case.images.values() if path]
+    return [Finding("UNLABELLED", problem, remedy, files=tuple(shown), severity="warning")]
 
 
 def _stated_parts(found: Sequence[_Found]) -> list[Finding]:
     """Nobody asked for the column, so it is said that it decides."""
-    counts = Counter(one.stated for one in found if one.stated)
-    if not counts:
-        return []
-    parts = joined([f"{count} for {part}" for part, count in sorted(counts.items(), reverse=True)])
+    parts = _counts(one.stated for one in found)
     problem = f"the column split of the metadata says which cases are for what: {parts}"
     remedy = "Rename the column if it means something else; a case table (scan, edit, convert --table) says it too."
-    return [Finding("SPLIT_COLUMN", problem, remedy, severity="warning")]
+    return [Finding("SPLIT_COLUMN", problem, remedy, severity="warning")] if parts else []
+
+
+def _counts(parts: Iterable[str]) -> str:
+    """ "12 for train and 3 for test"."""
+    counts = Counter(filter(None, parts))
+    return joined([f"{count} for {part}" for part, count in sorted(counts.items(), reverse=True)])
 
 
 def _mixed_images(found: Sequence[_Found]) -> list[Finding]:
@@ -503,7 +565,8 @@ def _mixed_images(found: Sequence[_Found]) -> list[Finding]:
             kinds = ", ".join(f"{len(cases)} {kind} (such as {cases[0]})" for kind, cases in sorted(cases_of.items()))
             remedy = "Choose one kind with --entity, unless they are meant to be trained together."
             problem = f"the {role} images are of several kinds: {kinds}"
-            warnings.append(Finding("MIXED_IMAGES", problem, remedy, severity="warning"))
+            shown = tuple((kind, case) for kind, cases in sorted(cases_of.items()) for case in cases)
+            warnings.append(Finding("MIXED_IMAGES", problem, remedy, files=shown, severity="warning"))
     return warnings
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,11 +48,11 @@ def add_participants(
     path = source / participants.path
     rows, columns = _read(path, participants, {name for case in cases for name in case.images})
     keys = {case.case: (_bare(case.subject), _bare(case.session) if participants.session else "") for case in cases}
-    spelled = _across_zeros(set(keys.values()), rows)
+    spelled = spreadsheets.across_zeros({subject for subject, _ in keys.values()}, {subject for subject, _ in rows})
     complete, without, used = [], [], set()
     for case in cases:
-        key = keys[case.case]
-        key = spelled.get(key, key)
+        subject, session = keys[case.case]
+        key = spelled.get(subject, subject), session
         row = rows.get(key, {})
         used.add(key)
         if not row:
@@ -63,36 +62,19 @@ def add_participants(
         complete.append(replace(case, site=site, metadata={**case.metadata, **metadata}))
     findings = []
     if spelled:
-        pairs = [f"{there[0]} for {own[0]}" for own, there in spelled.items()]
+        pairs = [f"{there} for {own}" for own, there in spelled.items()]
         problem = f"{counted(len(spelled), 'name')} of {path} matched but for leading zeros: {some(pairs, _SHOWN)}"
-        findings.append(Finding("SHEET_ZEROS", problem, "Spreadsheets make 12 of 0012.", severity="warning"))
+        shown = tuple(("name", pair) for pair in pairs)
+        remedy = "Spreadsheets make 12 of 0012."
+        findings.append(Finding("SHEET_ZEROS", problem, remedy, files=shown, severity="warning"))
     if not without:
         return complete, findings
     problem = f"{len(without)} of {len(cases)} cases have no row in {path}: {some(without, _SHOWN)}"
     unused = [" ".join(filter(None, key)) for key in rows if key not in used]
     remedy = f"Rows without a case: {some(unused, _SHOWN)}. " if unused else ""
     remedy += "Names must agree to the letter, but for leading zeros where they leave no choice."
-    return complete, [*findings, Finding("SHEET_SUBJECT", problem, remedy, severity="warning")]
-
-
-def _across_zeros(
-    cases: Collection[tuple[str, str]], rows: Collection[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[str, str]]:
-    """The key of the row for each case without one of its own name, where one case and one row are the same number."""
-
-    def plain(key: tuple[str, str]) -> tuple[str, str]:
-        return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", key[0]), key[1]
-
-    cases_of, rows_of = defaultdict(list), defaultdict(list)
-    for key in sorted(cases):
-        cases_of[plain(key)].append(key)
-    for key in rows:
-        rows_of[plain(key)].append(key)
-    return {
-        own[0]: rows_of[key][0]
-        for key, own in cases_of.items()
-        if own[0] not in rows and len(own) == len(rows_of[key]) == 1
-    }
+    shown = (*(("no row", name) for name in without), *(("no case", name) for name in unused))
+    return complete, [*findings, Finding("SHEET_SUBJECT", problem, remedy, files=shown, severity="warning")]
 
 
 def _read(
@@ -155,11 +137,10 @@ def _lines(path: Path, key: str) -> Iterator[tuple[int, list[str]]]:
     if not spreadsheets.is_workbook(content):
         return spreadsheets.rows(_text(path, content))
     try:
-        sheets = spreadsheets.sheets(path)
+        sheets = spreadsheets.numbered_sheets(path)
     except spreadsheets.WorkbookError as error:
         raise _unreadable(path, str(error), error.remedy) from None
-    numbered = [[(line, row) for line, row in enumerate(sheet, 1) if any(row)] for sheet in sheets]
-    return iter(next((rows for rows in numbered if rows and key in rows[0][1]), numbered[0] if numbered else []))
+    return iter(next((rows for rows in sheets if key in rows[0][1]), sheets[0]))
 
 
 def _content(path: Path) -> bytes:

@@ -213,7 +213,7 @@ def _unused(patterns: Patterns, used: Collection[str], unmatched: Mapping[PurePo
     if unmatched:
         problem = f"{counted(len(unmatched), 'NIfTI file')} without use: no expression fits"
         remedy = "Nothing is to be done if they are not needed."
-        listing = _listing("not used", list(unmatched))
+        listing = _listing("not used", unmatched)
         warnings.append(Finding("UNMATCHED_FILES", problem, remedy, files=listing, severity="warning"))
     return warnings
 
@@ -357,9 +357,9 @@ def _unlabelled(patterns: Patterns, cases: Sequence[Case], files: Sequence[_File
         return []
     problem = f"{counted(len(without), 'case')} without mask, taken as test cases: {some(without, SHOWN)}"
     remedy = "Mend the expression of mask if they have one. test: in the layout file says which are for testing."
-    return [Finding("UNLABELLED", problem, remedy, severity="warning")]
+    shown = tuple(("no mask", name) for name in without)
+    return [Finding("UNLABELLED", problem, remedy, files=shown, severity="warning")]
 
 
-def _listing(role: str, paths: Sequence[PurePosixPath]) -> tuple[tuple[str, str], ...]:
-    shown = tuple((role, str(path)) for path in paths[:SHOWN])
-    return shown if len(paths) <= SHOWN else (*shown, ("", f"… and {len(paths) - SHOWN} more"))
+def _listing(role: str, paths: Iterable[PurePosixPath]) -> tuple[tuple[str, str], ...]:
+    return tuple((role, str(path)) for path in paths)

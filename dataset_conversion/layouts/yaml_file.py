@@ -33,6 +33,7 @@ _FIELDS = (
         "masks",
         "mask_labels",
         "mask_threshold",
+        "mask_regions",
         "drawn_on",
         "subject_name",
         "test",
@@ -193,17 +194,25 @@ def _patterns(root: _Value) -> Patterns:
 
 def _lesion(fields: Mapping[str, _Value]) -> Masks:
     """What of a mask is lesion."""
-    labels = fields["mask_labels"].texts() if "mask_labels" in fields else {}
-    for text, value in labels.items():
-        if not _is_number(text):
-            value.wrong(f"is {text!r}, not a number", "Write labels as [1, 2, 4].")
+    labels = _labels(fields["mask_labels"]) if "mask_labels" in fields else ()
+    regions = fields["mask_regions"].mapping() if "mask_regions" in fields else {}
+    named = tuple(f"{name}={','.join(_labels(value))}" for name, value in regions.items())
     threshold = fields["mask_threshold"].text() if "mask_threshold" in fields else ""
     if threshold and not _is_number(threshold):
         fields["mask_threshold"].wrong(f"is {threshold!r}, not a number", "Write 0.5, say.")
         threshold = ""
-    if threshold and labels:
-        fields["mask_threshold"].wrong("there is mask_labels as well", "Say it one way.")
-    return Masks(tuple(labels), float(threshold) if threshold else None)
+    said = [name for name in ("mask_labels", "mask_threshold", "mask_regions") if name in fields]
+    for name in said[1:]:
+        fields[name].wrong(f"there is {said[0]} as well", "Say it one way.")
+    return Masks(labels, float(threshold) if threshold else None, named)
+
+
+def _labels(value: _Value) -> tuple[str, ...]:
+    labels = value.texts()
+    for text, own in labels.items():
+        if not _is_number(text):
+            own.wrong(f"is {text!r}, not a number", "Write labels as [1, 2, 4].")
+    return tuple(labels)
 
 
 def _is_number(text: str) -> bool:

@@ -101,12 +101,7 @@ def read(path: Path, *, keep_bytes: bool = True, any_name: bool = False) -> list
     Raises:
         ConversionError: naming each missing column and each faulty line.
     """
-    text = _text(path, keep_bytes)
-    delimiter = spreadsheets.delimiter(text)
-    try:
-        rows = list(spreadsheets.rows(text))
-    except spreadsheets.TableError as error:
-        raise stop("TABLE_ROW", f"{path}, {error}", spreadsheets.QUOTING) from None
+    delimiter, rows = _rows(path, keep_bytes)
     header = [_column(name) for name in rows.pop(0)[1]] if rows else []
     columns = _Columns.of(path, header, [cells for _, cells in rows])
     cases: list[Case] = []
@@ -132,19 +127,27 @@ def read(path: Path, *, keep_bytes: bool = True, any_name: bool = False) -> list
     return cases
 
 
-def _text(path: Path, keep_bytes: bool) -> str:
+def _rows(path: Path, keep_bytes: bool) -> tuple[str, list[tuple[int, list[str]]]]:
+    """What separates the cells, and the rows with their numbers; of a workbook the first sheet with a subject."""
     again = "Save it again as text (UTF-8)."
     try:
         content = path.read_bytes()
+        if spreadsheets.is_workbook(content):
+            sheets = spreadsheets.numbered_sheets(path)
+            return "\t", next((rows for rows in sheets if "subject" in map(_column, rows[0][1])), sheets[0])
         text = spreadsheets.decode(content, keep_bytes=keep_bytes)
     except OSError as error:
         raise stop("TABLE_UNREADABLE", f"cannot read the case table {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         problem = f"cannot read the case table {path}: it is cut off ({error.reason})"
         raise stop("TABLE_UNREADABLE", problem, again) from None
-    if spreadsheets.is_workbook(content):
-        raise stop("TABLE_UNREADABLE", f"cannot read the case table {path}: it is a workbook", again)
-    return re.sub(r"\A\ufeff?\"?sep=.\"?\r?\n", "", text)  # Excel's note of the separator to itself
+    except spreadsheets.WorkbookError as error:
+        raise stop("TABLE_UNREADABLE", f"cannot read the case table {path}: {error}", error.remedy) from None
+    text = re.sub(r"\A\ufeff?\"?sep=.\"?\r?\n", "", text)  # Excel's note of the separator to itself
+    try:
+        return spreadsheets.delimiter(text), list(spreadsheets.rows(text))
+    except spreadsheets.TableError as error:
+        raise stop("TABLE_ROW", f"{path}, {error}", spreadsheets.QUOTING) from None
 
 
 def _column(name: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 QUOTING = 'A cell that begins with " must end with one; write " twice within it.'
@@ -35,15 +37,25 @@ def sheets(path: Path) -> list[list[list[str]]]:
         remedy = "Run: pip install openpyxl (or save the file as CSV beside it)."
         raise WorkbookError("openpyxl, which reads XLSX, is not installed", remedy) from None
     try:
-        book = load_workbook(path, read_only=True, data_only=True)
-        try:
+        with path.open("rb") as file:  # given a path it looks at its ending
+            book = load_workbook(file, read_only=True, data_only=True)
             return [[[_text(cell) for cell in row] for row in sheet.values] for sheet in book.worksheets]
-        finally:
-            book.close()
     except OSError as error:
         raise WorkbookError(str(error.strerror or error), "Make it readable, if it matters.") from None
     except Exception as error:  # a damaged workbook fails anywhere in zipfile, the XML parser or openpyxl
         raise WorkbookError(f"not an XLSX workbook ({error})", "Save it again, or as CSV.") from None
+
+
+def numbered_sheets(path: Path) -> list[list[tuple[int, list[str]]]]:
+    """The rows of each sheet that are not blank, with their numbers; sheets without a row are left out.
+
+    Raises:
+        WorkbookError: as `sheets`, and for a workbook without any row.
+    """
+    numbered = [[(line, row) for line, row in enumerate(sheet, 1) if any(row)] for sheet in sheets(path)]
+    if not any(numbered):
+        raise WorkbookError("its sheets are empty", "Save it again, or as CSV.")
+    return [rows for rows in numbered if rows]
 
 
 def _text(cell: object) -> str:
@@ -75,6 +87,27 @@ def decode(content: bytes, *, keep_bytes: bool = False) -> str:
 def is_workbook(content: bytes) -> bool:
     """Whether it is XLSX or XLS instead of text."""
     return content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0"))
+
+
+def across_zeros(wanted: Collection[str], there: Collection[str]) -> dict[str, str]:
+    """Each wanted name that is not there → the one that is but for leading zeros, where that leaves no choice.
+
+    A spreadsheet makes 12 of 0012, in whatever text the digits stand.
+    """
+
+    def plain(name: str) -> str:
+        return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", name)
+
+    wanted_by, there_by = defaultdict(list), defaultdict(list)
+    for name in sorted(wanted):
+        wanted_by[plain(name)].append(name)
+    for name in there:
+        there_by[plain(name)].append(name)
+    return {
+        own[0]: there_by[key][0]
+        for key, own in wanted_by.items()
+        if own[0] not in there and len(own) == len(there_by[key]) == 1
+    }
 
 
 def rows(text: str) -> Iterator[tuple[int, list[str]]]:

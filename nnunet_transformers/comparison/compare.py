@@ -15,7 +15,13 @@ from nnunet_transformers.comparison.experiment.model import Dataset, Experiment,
 from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.metrics.labels import read_labels
 from nnunet_transformers.comparison.metrics.pairs import People, test_set_pairs, validation_pairs
-from nnunet_transformers.comparison.metrics.scoring import corrected_labels, only_recorded, recorded_dice, scores_of
+from nnunet_transformers.comparison.metrics.scoring import (
+    corrected_labels,
+    left_out,
+    only_recorded,
+    recorded_dice,
+    scores_of,
+)
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.baseline import choose_baseline
 from nnunet_transformers.comparison.nnunet.model_id import ensemble_name
@@ -162,24 +168,30 @@ def report_of_results(
         replace(test, predictions={names.get(key, key): folder for key, folder in test.predictions.items()})
         for test in test_sets
     ]
-    scored = _score(results, names, sets, _data(folders, dataset_id), lesion_labels, output, jobs)
+    shown_as = names[first.identifier]
+    scored = _score(results, names, shown_as, sets, _data(folders, dataset_id), lesion_labels, output, jobs)
     if ending := common_ending(results):
         remarks = (*remarks, f"All trainers end in {ending}, which is left out of their names.")
     scored = replace(scored, remarks=(*remarks, *scored.remarks))
-    given = scored.to_report(names[first.identifier], commands_run)
+    given = scored.to_report(shown_as, commands_run)
     return write_report(replace(given, trainings=trainings, why_baseline=why), output)
 
 
 def _score(
     results: Results,
     names: Mapping[str, str],
+    baseline: str,
     test_sets: Sequence[PredictedSet],
     data: DataFolders,
     lesion_labels: Sequence[int],
     output: Path,
     jobs: int,
 ) -> _Scored:
-    """Score what the cross-validation and the test sets have; the table is written to `output`."""
+    """Score what the cross-validation and the test sets have; the table is written to `output`.
+
+    A model without any segmentation is left out of the cross-validation. Without the baseline nothing could be
+    compared: then all go by the Dice that nnU-Net recorded.
+    """
     people = People.of(data.raw)
     entries: list[TrainedModel | Ensemble] = [*results.models, *results.ensembles]
     pairs, absent = validation_pairs(entries, names, data, people)
@@ -189,10 +201,14 @@ def _score(
         remarks.append("Voxels with the ignore label in the reference count nowhere.")
     recorded = None
     scored = {pair.model for pair in pairs}
-    if without := [name for model in results.models if (name := names[model.identifier]) not in scored]:
+    without = [name for model in results.models if (name := names[model.identifier]) not in scored]
+    if baseline in without:
         recorded = recorded_dice(entries, names, people, absent)
         remarks = [only_recorded(absent, without)]
         pairs, absent = [], []
+    elif without:
+        remarks.append(left_out([each for each in absent if each.model in without], without))
+        absent = [each for each in absent if each.model not in without]
     for test in test_sets:
         if test.references:
             of_set, not_there = test_set_pairs(test.name, test.predictions, test.references, people)
@@ -241,7 +257,7 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
         ]
         test_sets.append(PredictedSet(test.name, predictions, test.references))
     data, output = _data(folders, dataset.id), _output(experiment, dataset)
-    scored = _score(results, shown, test_sets, data, experiment.lesion_labels, output, jobs)
+    scored = _score(results, shown, experiment.baseline, test_sets, data, experiment.lesion_labels, output, jobs)
     scores = scored.scores
     if experiment.metrics:
         scores = scores[scores["metric"].isin(["dice", *experiment.metrics])]

@@ -13,6 +13,7 @@ from helpers.box_results import CASES, SHAPE, add_model, box, report, shown, wri
 from helpers.results_folder import DATASET, SWIN, UNET, write_ensemble
 
 from nnunet_transformers.cli import main
+from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import read_scores
 from nnunet_transformers.comparison.running.step import Step
 
@@ -54,6 +55,19 @@ def test_without_segmentations_nnunets_own_dice_is_reported_and_the_reader_is_to
     text = shown(output)
     assert "20 segmentations are not where nnU-Net recorded them, such as /elsewhere/" in text
     assert "nnU-Net's own Dice" in text
+
+
+def test_a_model_without_segmentations_leaves_all_metrics_of_the_others(folders: Path) -> None:
+    add_model(folders, UNET, 4)
+    add_model(folders, SWIN, 6, segmentations=False)
+    add_model(folders, SWIN.replace("SwinUNETR", "UNETR"), 5)
+    output = report(folders)
+    scores = read_scores(output / "metrics.csv")
+    assert set(scores["model"]) == {"nnUNetTrainer", "nnUNetTrainerUNETR"}
+    assert set(scores["metric"]) == set(METRICS)
+    text = shown(output)
+    assert "10 segmentations are not where nnU-Net recorded them, such as /elsewhere/" in text
+    assert "nnUNetTrainerSwinUNETR has none: it is not among the scores" in text
 
 
 def test_empty_masks_that_agree_are_a_dice_of_one_with_and_without_the_segmentations(folders: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 from helpers.atlas_tree import lesion, save, voxels
 from helpers.conversion import convert
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts.yaml_file import read_layout
+from dataset_conversion.merge import merge
+from dataset_conversion.options import Target
 
 
 def bids(root: Path, masks: dict[str, str]) -> Path:
@@ -125,3 +129,90 @@ def test_masks_of_0_and_1_stay_as_they_are_whatever_labels_are_chosen(tmp_path: 
 def test_what_says_no_label_is_refused(tmp_path: Path, raw: Path, options: dict[str, object]) -> None:
     with pytest.raises(ConversionError, match="BAD_OPTION"):
         convert(bids(tmp_path / "study", {"1": "label-lesion_mask"}), "bids", **options)
+
+
+REGIONS = ("lesion=1,2,3", "rim=2 3", "core=3")
+
+
+def test_labels_are_kept_as_regions_each_inside_the_one_before(tmp_path: Path, raw: Path) -> None:
+    source = labelled(tmp_path / "study")
+    done = convert(source, "bids", regions=("lesion=2,1,3", "rim=1,3", "core=3"))
+    for subject in "123":
+        values = np.asarray(nib.load(source / f"sub-{subject}/sub-{subject}_label-lesion_mask.nii.gz").dataobj)
+        assert np.array_equal(label(done, subject), np.choose(values, [0, 2, 1, 3]))
+    dataset = json.loads((done.folder / "dataset.json").read_text())
+    assert dataset["labels"] == {"background": 0, "lesion": [1, 2, 3], "rim": [2, 3], "core": 3}
+    assert dataset["regions_class_order"] == [1, 2, 3]
+    labels = LabelManager(dataset["labels"], dataset["regions_class_order"])
+    assert labels.has_regions
+    probabilities = np.zeros((3, 2, 2, 2), np.float32)
+    probabilities[:2] = 0.9  # inside lesion and rim, outside core
+    assert (np.asarray(labels.convert_probabilities_to_segmentation(probabilities)) == 2).all()
+
+
+def test_labels_of_no_region_are_background_and_several_labels_of_one_are_one(tmp_path: Path, raw: Path) -> None:
+    done = convert(labelled(tmp_path / "study"), "bids", regions=("lesion=1,2",))
+    assert np.array_equal(label(done, "1"), lesion("1"))
+    assert json.loads((done.folder / "dataset.json").read_text())["labels"] == {"background": 0, "lesion": 1}
+    assert "MASK_CHOSEN" in {each.code for each in done.warnings}
+
+
+def test_regions_are_said_by_a_layout_file_and_follow_images_to_other_grids(tmp_path: Path, raw: Path) -> None:
+    source = labelled(tmp_path / "study")
+    for subject in "123":
+        image = nib.load(source / f"sub-{subject}/sub-{subject}_T1w.nii.gz")
+        save(source / f"sub-{subject}/sub-{subject}_FLAIR.nii.gz", np.asarray(image.dataobj)[1:], image.affine)
+    expressions = "".join(f"  {name}: '.*/sub-(?P<subject>\\d)_{name}.*'\n" for name in ("FLAIR", "T1w"))
+    expressions = f"images:\n{expressions}mask: '.*/sub-(?P<subject>\\d)_label.*'\n"
+    (tmp_path / "k.yaml").write_text(expressions + "mask_regions: {lesion: [1, 2, 3], core: [3]}\n")
+    layout = read_layout(tmp_path / "k.yaml")
+    done = convert(source, layout, reference="FLAIR", align="resample", resample_mask=True)
+    assert np.unique(label(done, "1")).tolist() == [0, 1, 2]
+    assert (label(done, "1") == 2).sum() == 36
+    for wrong in ("{lesion: [core]}", "[1, 2]", "{lesion: [1, 2]}\nmask_labels: 1"):
+        (tmp_path / "k.yaml").write_text(f"{expressions}mask_regions: {wrong}\n")
+        with pytest.raises(ConversionError, match="LAYOUT_FIELD"):
+            read_layout(tmp_path / "k.yaml")
+
+
+def test_datasets_with_regions_are_merged_where_the_regions_are_the_same(tmp_path: Path, raw: Path) -> None:
+    first = labelled(tmp_path / "study")
+    second = tmp_path / "other"
+    for subject in ("4", "5"):
+        save(second / f"sub-{subject}/sub-{subject}_T1w.nii.gz", voxels(subject))
+        save(second / f"sub-{subject}/sub-{subject}_label-lesion_mask.nii.gz", lesion(subject).astype(np.int16) * 3)
+    convert(first, "bids", regions=REGIONS)
+    convert(second, "bids", dataset_id=202, regions=REGIONS)
+    convert(second, "bids", dataset_id=203)
+    done = merge(201, 202, Target(210))
+    assert json.loads((done.folder / "dataset.json").read_text())["labels"]["rim"] == [2, 3]
+    assert np.unique(label(done, "1")).tolist() == [0, 1, 2, 3]
+    assert np.unique(label(done, "4")).tolist() == [0, 3]
+    with pytest.raises(ConversionError, match="LABELS_DIFFER"):
+        merge(201, 203, Target(211))
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [
+        *(("lesion=1,2", "core=3"), ("lesion=1", "core=1"), ("core=1", "lesion=1,2"), ("lesion",), ("lesion=0,1",)),
+        *(("lesion=1,2", "lesion=1"), ("background=1,2", "core=1"), ("=1,2",), ("lesion=one",)),
+    ],
+)
+def test_what_says_no_regions_is_refused(tmp_path: Path, raw: Path, regions: tuple[str, ...]) -> None:
+    with pytest.raises(ConversionError, match="BAD_OPTION"):
+        convert(bids(tmp_path / "study", {"1": "label-lesion_mask"}), "bids", regions=regions)
+
+
+def test_the_account_lists_twenty_files_and_the_report_all(tmp_path: Path, raw: Path) -> None:
+    source = bids(tmp_path / "study", dict.fromkeys("123", "label-lesion_mask"))
+    names = [f"derivatives/sub-1/anat/growth {number:02}.nii.gz" for number in range(30)]
+    for name in names:
+        save(source / name, lesion("1"))
+    done = convert(source, "bids")
+    account = str(done)
+    assert [name in account for name in names] == [True] * 20 + [False] * 10
+    assert "… and 10 more (see conversion_report.json)" in account
+    report = json.loads((done.folder / "conversion_report.json").read_text())
+    (warning,) = [each for each in report["warnings"] if each["code"] == "NAME_NOT_BIDS"]
+    assert [path for _, path in warning["files"]] == names

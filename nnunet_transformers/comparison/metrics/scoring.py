@@ -102,7 +102,7 @@ def not_there(files: Sequence[str]) -> str:
 def recorded_dice(
     entries: Sequence[Model | Ensemble], names: Mapping[str, str], people: People, absent: Iterable[Absent]
 ) -> pd.DataFrame:
-    """nnU-Net's own Dice, for results of which a model has no segmentation left.
+    """nnU-Net's own Dice, for results of which the baseline has no segmentation left.
 
     A mixture would compare models by different definitions, so it is that of all models.
 
@@ -124,6 +124,15 @@ def only_recorded(absent: Iterable[Absent], models: Sequence[str]) -> str:
         f"{not_there(_files(absent))}, and {joined(list(models))} {'has' if len(models) == 1 else 'have'} none: only "
         "nnU-Net's own Dice of the cross-validation is shown (1 where both masks are empty), without lesion volumes. "
         f"For all metrics: {_WHERE_TO_FIND_THEM}"
+    )
+
+
+def left_out(absent: Iterable[Absent], models: Sequence[str]) -> str:
+    """The remark on a report without the models that have no segmentation, though others have."""
+    return (
+        f"{not_there(_files(absent))}, and {joined(list(models))} {'has' if len(models) == 1 else 'have'} none: "
+        f"{'it is' if len(models) == 1 else 'they are'} not among the scores of the cross-validation. "
+        f"{_WHERE_TO_FIND_THEM}"
     )
 
 

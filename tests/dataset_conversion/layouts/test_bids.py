@@ -205,8 +205,9 @@ def test_folders_and_participants_say_the_part_before_a_missing_mask_does(tmp_pa
         ("MISSING_MASK", "sub-1"),
         ("MISSING_MASK", "sub-3"),
         ("SPLIT_COLUMN", ""),
+        ("SPLIT_FOLDERS", ""),
     ]
-    assert "1 for train and 1 for test" in found.findings[-1].problem
+    assert all("1 for train and 1 for test" in finding.problem for finding in found.findings[-2:])
 
 
 def test_participants_give_the_site_and_what_else_they_say(tmp_path: Path) -> None:
@@ -276,12 +277,66 @@ def test_a_mask_in_another_format_is_missing_and_shown(tmp_path: Path) -> None:
     assert (finding.code, finding.files[-1]) == ("MISSING_MASK", ("not used", "sub-1_seg.mgz"))
 
 
+def test_what_lies_there_without_use_is_listed_where_the_mask_is_missing(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1/anat/sub-1_T1w.nii", "sub-1/anat/sub-1_growth.nii", "sub-1/anat/AVC é.nii")
+    make(tmp_path, "sub-1/func/sub-1_task-rest_bold.nii", "sub-2/anat/sub-2_T1w.nii", "sub-2/anat/sub-2_seg.nii")
+    *_, finding = find(tmp_path).findings
+    assert finding.code == "UNLABELLED"
+    assert finding.files == (
+        ("not used", "sub-1/anat/AVC é.nii"),
+        ("not used", "sub-1/anat/sub-1_growth.nii"),
+        ("no mask", "sub-1/anat/sub-1_T1w.nii"),
+    )
+    assert "2 files of unknown use: AVC é.nii, sub-1_growth.nii" in finding.problem
+    assert "--lesion-names WORD" in finding.remedy
+    assert find(tmp_path, lesion_names=("growth",)).cases[0].masks == ("sub-1/anat/sub-1_growth.nii",)
+
+    (tmp_path / "participants.tsv").write_text("participant_id\tsplit\nsub-1\ttrain\n")
+    missing = next(each for each in find(tmp_path).findings if each.code == "MISSING_MASK")
+    assert [path for role, path in missing.files if role == "not used"] == [path for _, path in finding.files[:2]]
+    assert "--lesion-names WORD" in missing.remedy
+
+
+def test_files_of_other_sessions_are_not_listed(tmp_path: Path) -> None:
+    make(tmp_path, *(f"sub-1/ses-{i}/anat/sub-1_ses-{i}_{what}.nii" for i in (1, 2) for what in ("T1w", "growth")))
+    make(tmp_path, "sub-1/ses-2/anat/sub-1_ses-2_seg.nii")
+    (finding,) = find(tmp_path).findings
+    assert [path for role, path in finding.files if role == "not used"] == ["sub-1/ses-1/anat/sub-1_ses-1_growth.nii"]
+
+
+def test_numbers_of_a_sheet_are_those_of_subjects_but_for_zeros(tmp_path: Path) -> None:
+    make(tmp_path, *(f"sub-{name}_{what}.nii" for name in ("001", "02", "2", "x7") for what in ("T1w", "seg")))
+    rows = ["participant_id\tage", "sub-1\t61", "sub-2\t62", "sub-x07\t63"]
+    (tmp_path / "participants.tsv").write_text("\n".join(rows))
+    found = find(tmp_path)
+    assert {case.case: case.metadata.get("age", "") for case in found.cases} == {
+        "sub-001": "61",
+        "sub-02": "",  # sub-2 is there
+        "sub-2": "62",
+        "sub-x7": "63",
+    }
+    (zeros,) = [finding for finding in found.findings if finding.code == "SHEET_ZEROS"]
+    assert [pair for _, pair in zeros.files] == ["sub-1 for sub-001", "sub-x07 for sub-x7"]
+
+
 @pytest.mark.parametrize(
     ("folder", "split"), [("Test", "test"), ("Test_Set", "test"), ("stroke_test", "train"), ("test-retest", "train")]
 )
 def test_only_a_folder_that_is_called_after_a_part_says_the_part(tmp_path: Path, folder: str, split: str) -> None:
     make(tmp_path / folder, "sub-1_T1w.nii", "sub-1_seg.nii")
-    assert [case.split for case in find(tmp_path).cases] == [split]
+    make(tmp_path / "others", "sub-2_T1w.nii", "sub-2_seg.nii")
+    found = find(tmp_path)
+    assert [case.split for case in found.cases] == [split, "train"]
+    assert codes(found) == (["SPLIT_FOLDERS"] if split == "test" else [])
+
+
+@pytest.mark.parametrize("folder", ["test", "Training"])
+def test_a_folder_of_all_images_says_no_part(tmp_path: Path, folder: str) -> None:
+    make(tmp_path / folder, "sub-1_T1w.nii", "sub-2_T1w.nii")
+    make(tmp_path / "derivatives", "sub-1_label-lesion_mask.nii")
+    found = find(tmp_path)
+    assert [case.split for case in found.cases] == ["train", "test"]
+    assert codes(found) == ["UNLABELLED"]
 
 
 @pytest.mark.parametrize("name", ["test", "Training"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import string
 import sys
 from pathlib import Path, PurePosixPath
@@ -243,3 +244,23 @@ def test_metadata_fit_into_a_case_table_whatever_their_columns_are_called(tmp_pa
 def test_paths_that_are_not_files_any_more_are_a_warning(tmp_path: Path) -> None:
     (finding,) = read(tmp_path, [PurePosixPath("participants.tsv")]).findings
     assert finding.code == "METADATA_UNREAD"
+
+
+def test_covariates_of_a_session_are_read_from_json(tmp_path: Path) -> None:
+    content = {"DAYS_POST_STROKE": 121.0, "CHRONICITY": 1, "CENTER": "R064", "AGE": None, "MORE": {"a": 1}}
+    (tmp_path / "sub-r064s001_ses-1_metadata.json").write_text(json.dumps(content))
+    (tmp_path / "sub-r064s001_ses-1_T1w.json").write_text('{"EchoTime": 0.003}')
+    (tmp_path / "dataset_description.json").write_text('{"Name": "ATLAS"}')
+    metadata = read_all(tmp_path)
+    row = {"days_post_stroke": "121", "chronicity": "1", "site": "R064", "age": "", "more": ""}
+    assert metadata.rows == {("sub-r064s001", "1"): row}
+    assert not metadata.findings
+
+
+@pytest.mark.parametrize("content", ["", "{", '["DAYS_POST_STROKE", 3]', '"é'.encode("latin-1")])
+def test_json_that_is_no_object_is_a_warning_that_names_it(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "sub-r064s001_ses-1_metadata.json"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    (finding,) = read_all(tmp_path).findings
+    assert (finding.code, finding.severity) == ("METADATA_UNREAD", "warning")
+    assert path.name in finding.problem

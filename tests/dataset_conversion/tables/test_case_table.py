@@ -161,12 +161,35 @@ def test_images_behind_mask_are_an_error_and_other_words_are_not(tmp_path: Path)
     assert layout(table).find(tmp_path).cases
 
 
-def test_a_workbook_is_not_taken_for_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cases.xlsx", "cases.tsv"])
+def test_a_workbook_is_read_as_the_text_that_it_shows(tmp_path: Path, name: str) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["Notes"])
+    sheet = book.create_sheet("Cases")
+    for row in ([None] * 4, ["Subject", "T1w", "Mask", "age"], ["0012", "été/t1.nii", "m.nii", 61.0], ["13", "t.nii"]):
+        sheet.append(row)
+    book.save(tmp_path / "cases.xlsx")
+    (tmp_path / "cases.xlsx").rename(tmp_path / name)
+    assert case_table.read(tmp_path / name) == [
+        Case("0012", "0012", "train", {"T1w": "été/t1.nii"}, ("m.nii",), metadata={"age": "61"}),
+        Case("13", "13", "test", {"T1w": "t.nii"}, metadata={"age": ""}),
+    ]
+    sheet["A4"] = "0012"
+    book.save(tmp_path / name)
+    with pytest.raises(ConversionError, match=rf"{name}, line 4: case 0012 is already on line 3"):
+        case_table.read(tmp_path / name)
+
+
+def test_a_damaged_or_empty_workbook_is_not_taken_for_text(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
     path = tmp_path / "cases.xlsx"
-    path.write_bytes(b"PK\x03\x04" + bytes(range(256)))
-    with pytest.raises(ConversionError, match="it is a workbook") as caught:
-        case_table.read(path)
-    assert [finding.code for finding in caught.value.findings] == ["TABLE_UNREADABLE"]
+    openpyxl.Workbook().save(path)
+    for content in (path.read_bytes(), b"PK\x03\x04" + bytes(range(256))):
+        path.write_bytes(content)
+        with pytest.raises(ConversionError, match="cannot read the case table") as caught:
+            case_table.read(path)
+        assert [finding.code for finding in caught.value.findings] == ["TABLE_UNREADABLE"]
 
 
 def test_a_table_that_is_not_there_is_an_error_with_its_path(tmp_path: Path) -> None:
