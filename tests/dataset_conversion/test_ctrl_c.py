@@ -96,7 +96,7 @@ def test_whenever_once_or_twice(arguments: list[str], raw: Path) -> None:
     duration = time.monotonic() - start
     whole = content(target)
     shutil.rmtree(target)
-    for part in (0.3, 0.6, 0.75, 0.9):
+    for part in (0.3, 0.6, 0.9):
         with subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True) as process:
             for pause in (part * duration, 0.05):
                 time.sleep(pause)
