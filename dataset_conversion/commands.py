@@ -83,6 +83,14 @@ class Atlas(Bids):
 
 
 @dataclass(frozen=True)
+class Decathlon(Source):
+    def layout(self, table: Path | None = None) -> Layout:
+        from dataset_conversion.layouts import decathlon
+
+        return _listed(decathlon.LAYOUT, table)
+
+
+@dataclass(frozen=True)
 class Folder(Source):
     layout_file: Annotated[Path | None, Option("the layout file", name="layout", metavar="YAML")] = None
     example: Annotated[bool, Option("print a commented layout file to start from, and end", prints=_example)] = False
@@ -97,10 +105,18 @@ class Folder(Source):
         if table:
             return case_table.layout(table)
         remedy = (
-            "Give --layout YAML (start from `nnunet-transformers convert folder --example`) or --table TSV. Nothing "
-            "is assumed about this data."
+            "Give --layout YAML (`nnunet-transformers scan folder SRC --write YAML` proposes one, `convert folder "
+            "--example` prints one to start from) or --table TSV. Nothing is assumed about this data."
         )
         raise stop("NO_LAYOUT", "how the data lie in the folder must be said", remedy)
+
+
+@dataclass(frozen=True)
+class ScanFolder(Folder):
+    write: Annotated[
+        Path | None,
+        Option("propose a layout file from the names in SRC, and write it here; the next commands are printed", "YAML"),
+    ] = None
 
 
 def _listed(layout: Layout, table: Path | None) -> Layout:
@@ -127,6 +143,11 @@ class ConvertAtlas(Convert):
 @dataclass(frozen=True, kw_only=True)
 class ConvertBids(Convert):
     data: Bids
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertDecathlon(Convert):
+    data: Decathlon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +217,24 @@ def _scan(arguments: Source) -> int:
     return 0
 
 
+def _scan_folder(arguments: ScanFolder) -> int:
+    from dataset_conversion.errors import stop
+    from dataset_conversion.proposal.writing import write_layout
+
+    if arguments.write is None:
+        return _scan(arguments)
+    if arguments.layout_file:
+        problem = "--write proposes a layout file, --layout gives one"
+        raise stop("BAD_OPTION", problem, "Leave one of them out.")
+    print(write_layout(arguments.source, arguments.write))
+    return 0
+
+
 _ATLAS = "ATLAS: R1.x, R2.0 (as distributed or the ISLES 2022 challenge's copy), R2.1 and R3.0"
 _BIDS = "BIDS, or nearly so: images by subject, lesion masks anywhere, for example under derivatives/"
+_DECATHLON = "Medical Segmentation Decathlon: one task with its dataset.json, all images of a case in one file"
 _FOLDER = "any other folder, described by a layout file (--layout) or a case table (--table)"
+_SCAN_FOLDER = "any other folder, by a layout file (--layout), which this proposes too (--write)"
 _SAME = "the same as folder"
 
 COMMANDS = (
@@ -215,6 +251,16 @@ COMMANDS = (
             Command(
                 *("bids", _BIDS, "%(prog)s stroke_bids --dataset-id 202 --channels T1w FLAIR", _convert, ConvertBids),
                 defaults={"target.name": "BIDS"},
+            ),
+            Command(
+                *(
+                    "decathlon",
+                    _DECATHLON,
+                    "%(prog)s Task01_BrainTumour --dataset-id 204 --mask-labels 1 2 3",
+                    _convert,
+                ),
+                arguments=ConvertDecathlon,
+                defaults={"target.name": "Decathlon"},
             ),
             Command(
                 *("folder", _FOLDER, "%(prog)s export --layout export.yaml --dataset-id 203", _convert, ConvertFolder),
@@ -247,8 +293,9 @@ COMMANDS = (
         commands=(
             Command("atlas", _ATLAS, "%(prog)s ATLAS_2 > cases.tsv", _scan, Atlas),
             Command("bids", _BIDS, "%(prog)s stroke_bids > cases.tsv", _scan, Bids),
-            Command("folder", _FOLDER, "%(prog)s export --layout export.yaml > cases.tsv", _scan, Folder),
-            Command("kerpape", _SAME, "%(prog)s export --layout kerpape.yaml > cases.tsv", _scan, Folder),
+            Command("decathlon", _DECATHLON, "%(prog)s Task01_BrainTumour > cases.tsv", _scan, Decathlon),
+            Command("folder", _SCAN_FOLDER, "%(prog)s export --write export.yaml", _scan_folder, ScanFolder),
+            Command("kerpape", _SAME, "%(prog)s export --write kerpape.yaml", _scan_folder, ScanFolder),
         ),
     ),
 )

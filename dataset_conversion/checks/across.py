@@ -18,8 +18,10 @@ from dataset_conversion.checks.case import CheckedCase
 from dataset_conversion.checks.file import sorted_shape
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
-from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import orthonormal, to_ras
+from nnunet_transformers.common.volumes.names import identity
+from nnunet_transformers.common.volumes.reading import read
+from nnunet_transformers.common.volumes.stored import BadFileError
 
 _FEW_VOXELS = 8
 """Masks of so few may be equal by chance."""
@@ -93,7 +95,7 @@ def _see(case: Case) -> _Seen:
         lesion = _lesion(list(map(Path, case.masks)))
         if lesion is not None and np.count_nonzero(lesion) > _FEW_VOXELS:
             digests.append(f"mask {_digest(lesion)}")
-    except nifti.BadFileError:
+    except BadFileError:
         return _Seen([], [])  # the checks say what is wrong with it
     return _Seen(digests, images)
 
@@ -112,9 +114,9 @@ def _finding(
 
 def _one_file_twice(case: Case, source: Path) -> list[Finding]:
     """An error where a path of one case is also that of another image or mask of it."""
-    roles: dict[Path, list[tuple[str, str]]] = defaultdict(list)
+    roles: dict[Hashable, list[tuple[str, str]]] = defaultdict(list)
     for role, path in (*case.images.items(), *(("mask", mask) for mask in case.masks)):
-        roles[(source / path).resolve()].append((role, path))
+        roles[identity(source / path)].append((role, path))
     remedy = f"Give each its own file, or exclude the case (--exclude {case.case})."
     return [
         Finding("SAME_FILE", f"{' and '.join(role for role, _ in uses)} are one file", remedy, case.case, tuple(uses))
@@ -213,7 +215,7 @@ def _lesion(paths: Sequence[Path]) -> np.ndarray | None:
 
 
 def _on_ras_axes(path: Path) -> np.ndarray:
-    volume = nifti.read(path)
+    volume = read(path)
     return to_ras(volume.data, orthonormal(volume.affine))[0]
 
 

@@ -48,6 +48,8 @@ from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.volumes import nifti
 from nnunet_transformers.common.volumes.geometry import corner_distance, voxel_sizes
+from nnunet_transformers.common.volumes.reading import read_header
+from nnunet_transformers.common.volumes.stored import BadFileError
 
 _SEED = 12345  # of the voxels that registration compares
 _MOSTLY = 0.5  # of the reference's grid outside an image
@@ -100,6 +102,7 @@ class CaseVoxels:
     grid: nib.Nifti1Header
 
 
+@nifti.last_file_kept()
 def check_case(
     case: Case, source: Path, options: ConvertOptions | None = None
 ) -> tuple[CheckedCase, CaseVoxels | None]:
@@ -155,14 +158,14 @@ def reference_image(cases: Sequence[Case], source: Path) -> str:
         try:
             grids = {role: _header_grid(source / path) for role, path in case.images.items()}
             votes.update(drawn_on(_header_grid(source / case.masks[0]), grids, ROUNDING_MM) if case.masks else ())
-        except nifti.BadFileError:
+        except BadFileError:
             continue  # check_case says what is wrong with it
     order = list(cases[0].images)
     return max(order, key=lambda role: (votes[role], -order.index(role)))
 
 
 def _header_grid(path: Path) -> Grid:
-    header = nifti.read_header(path)
+    header = read_header(path)
     return Grid(header.shape, header.affine)
 
 
@@ -391,6 +394,8 @@ def _fitted(found: Findings, other: Reading, fixed: Reading) -> Reading:
         problem = f"{name} and {role} differ by {distance:.3f} mm at a corner, taken as rounding in a header"
         places = (*fixed.file.places, *other.file.places)
         found.warn("GRID_ROUNDED", problem, f"The {role} gets the image's grid.", *places)
+    if not other.header.direct:
+        return other  # is rewritten in any case
     if fixed.file.changes:
         return other.changed("its image is rewritten")
     if other.seen is not None and fixed.seen is not None and np.array_equal(other.seen, fixed.seen):

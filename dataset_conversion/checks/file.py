@@ -5,7 +5,7 @@ What stands here needs one file only; `checks` compares the files of a case.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -26,6 +26,9 @@ from nnunet_transformers.common.volumes.geometry import (
     to_ras,
     voxel_sizes,
 )
+from nnunet_transformers.common.volumes.names import is_mask_form
+from nnunet_transformers.common.volumes.reading import read, read_header
+from nnunet_transformers.common.volumes.stored import BadFileError
 
 SAME_MM = 1e-3
 """Grids whose corners lie this close are the same."""
@@ -214,10 +217,13 @@ def read_masks(found: Findings, source: Path, masks: Masks, empty_masks: str) ->
 def _read(found: Findings, role: str, source: Path, path: str, voxels: bool) -> Reading:
     """One file on RAS axes."""
     place, name = (role, path), name_of(role)
+    if role != "mask" and is_mask_form(path):
+        remedy = "Convert it (3D Slicer, or ReadImage and WriteImage of SimpleITK)"
+        found.reject("UNREADABLE", f"the {name} is not NIfTI: only masks are read from NRRD and MHA", remedy, place)
     try:
-        volume = nifti.read(source / path) if voxels else None
-        header = volume.header if volume else nifti.read_header(source / path)
-    except nifti.BadFileError as bad:
+        volume = read(source / path) if voxels else None
+        header = volume.header if volume else read_header(source / path)
+    except BadFileError as bad:
         found.reject(bad.code, f"the {name}: {bad.problem}", bad.remedy, place)
     straight = orthonormal(header.affine)
     skew = corner_distance(header.affine, straight, header.shape)
@@ -294,10 +300,13 @@ def _read_mask(found: Findings, source: Path, path: str, masks: Masks) -> Readin
     two_values = values.dtype.kind in "iu" and highest - lowest <= 1
     if value and not two_values and np.count_nonzero(values == value) != np.count_nonzero(values):
         distinct = np.unique(values[values != 0])
-        shown = ", ".join(f"{value:.10g}" for value in distinct[:_MAX_VALUES_SHOWN])
+        # Names go into an error only, which is not kept: in a dataset of pseudonyms nothing of the source may stand.
+        allowed = "MASK_VALUES" in found.allow
+        names = {} if allowed else dict((*found.case.label_names, *reading.header.label_names))
+        shown = ", ".join(_named(value, names) for value in distinct[:_MAX_VALUES_SHOWN])
         more = f" … {distinct[-1]:.10g}" if len(distinct) > _MAX_VALUES_SHOWN else ""
         problem = f"the mask has {len(distinct)} non-zero values ({shown}{more}), so what is lesion is not clear"
-        if "MASK_VALUES" not in found.allow:
+        if not allowed:
             remedy = (
                 "Say which are lesion (--mask-labels 1 2), for probabilities from which value on (--mask-threshold 0.5)"
             )
@@ -305,6 +314,10 @@ def _read_mask(found: Findings, source: Path, path: str, masks: Masks) -> Readin
         found.warn("MASK_VALUES", problem, "Allowed: all but 0 are lesion.", place)
         return replace(reading, voxels=(values != 0).astype(np.uint8)).changed("all values but 0 become 1")
     return reading
+
+
+def _named(value: float, names: Mapping[float, str]) -> str:
+    return f"{value:.10g} = {names[value]}" if names.get(value) else f"{value:.10g}"
 
 
 def _chosen(found: Findings, reading: Reading, masks: Masks) -> Reading:

@@ -20,6 +20,7 @@ from dataset_conversion.checks.file import CheckedFile, Lesion, Statistics
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.volumes.names import file_of
 
 FOLDER = ".records"
 
@@ -95,7 +96,7 @@ class Records:
         """Of the options, the row of the case table, and size and time of its files."""
         files = []
         for path in _paths(case):
-            status = os.stat(self._source / path)
+            status = os.stat(file_of(self._source / path))
             files.append((status.st_size, status.st_mtime_ns, status.st_ino))
         content = json.dumps([self._options, asdict(case), files], sort_keys=True)
         return hmac.new(self._secret, content.encode("utf-8", "surrogateescape"), "sha256").hexdigest()

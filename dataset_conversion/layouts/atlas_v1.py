@@ -27,7 +27,7 @@ _INDI_FOLDERS = (r"(?:.*/)?(?P<site>Site\d+)/(?:.*/)?(?P<session>t\d+)/", r"(?:.
 _INDI = tuple(folders + r"(?P<subject>\d+)" for folders in _INDI_FOLDERS)
 _ICPSR = r"(?:.*/)?(?P<subject>(?P<site>c\d+)s\d+)(?P<session>t\d+)"
 _IMAGE = r"_t1w(?:_deface)?(?:_stx)?\.nii(?:\.gz)?"
-_MASK = r"_LesionSmooth(?:_\d+)?(?:_stx)?\.nii(?:\.gz)?"
+_MASK = r"_LesionSmooth(?:_\d+)?(?:_stx)?\.(?:nii(?:\.gz)?|(?:seg\.)?nrrd|mha)"
 
 
 def _expressions(ending: str) -> tuple[re.Pattern[str], ...]:
@@ -80,7 +80,7 @@ def _in_one_space(case: Case) -> tuple[Case, list[Finding]]:
 
 
 def _in_mni(path: str) -> bool:
-    return bool(re.search(r"_stx\.nii(\.gz)?$", path, re.IGNORECASE))
+    return bool(re.search(r"_stx\.[a-z.]+$", path, re.IGNORECASE))
 
 
 LAYOUT = Layout(

@@ -28,6 +28,11 @@ class BidsName:
     def is_nifti(self) -> bool:
         return self.extension in (".nii", ".nii.gz")
 
+    @property
+    def is_mask_form(self) -> bool:
+        """Whether it is in another form of which masks are read."""
+        return self.extension in (".nrrd", ".seg.nrrd", ".mha")
+
 
 def parse(name: str) -> BidsName | None:
     """Read the entities of a file name (no folders); keys become lower case, values stay as they are.

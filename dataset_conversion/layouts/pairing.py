@@ -179,7 +179,7 @@ class _Tree:
         by_folder = by_folder if self.folders_say_parts else set()
         stated = part_of([told.get("split", "")])
         parts = by_folder | ({stated} if stated else set())
-        # A mask that was not asked for, or is not NIfTI, is missing: the case does not become an unlabelled one.
+        # A mask that was not asked for, or is in a form that is not read, is missing: the case is not unlabelled.
         labelled = masks or any(file.role == MASK and file.name.extension != ".json" for file in files)
         by_default = self.part_of_source or ("train" if labelled else self.convention.unlabelled)
         split = next(iter(parts)) if len(parts) == 1 else by_default
@@ -231,9 +231,11 @@ class _Tree:
         return [Finding("SPLIT_FOLDERS", problem, remedy, severity="warning")] if parts else []
 
     def _candidates(self, files: Sequence[NamedFile], role: str) -> list[NamedFile]:
-        return choose(
-            [file for file in files if file.role == role and file.name.is_nifti], self.entities, self.files_with[role]
-        )
+        own = [file for file in files if file.role == role]
+        chosen = choose([file for file in own if file.name.is_nifti], self.entities, self.files_with[role])
+        if chosen or role != MASK:
+            return chosen
+        return choose([file for file in own if file.name.is_mask_form], self.entities, self.files_with[role])
 
 
 class _Report:
@@ -382,12 +384,20 @@ def _with_masks_decided(files: Sequence[NamedFile], source: Path) -> tuple[list[
     """The files with MASK or NOT_USED as the role of each mask, and those that are taken though no name says lesion.
 
     What a name does not say its sidecar may. A mask of which nothing says anything is the lesion's where nothing else
-    in the folder is: with one that is, it would be of something else.
+    in the folder is: with one that is, it would be of something else. Where there are masks as NIfTI, those decide.
     """
     said = [replace(file, role=_role_by_sidecar(file, source)) for file in files]
-    if any(file.role == MASK and file.name.is_nifti for file in said):
+    masks = [file for file in said if file.role in (MASK, POSSIBLE_MASK)]
+    readable = [file for file in masks if file.name.is_nifti] or [file for file in masks if file.name.is_mask_form]
+    if any(file.role == MASK for file in readable):
         return [_as(NOT_USED, file) if file.role == POSSIBLE_MASK else file for file in said], []
-    taken = [file for file in said if file.role == POSSIBLE_MASK and file.name.is_nifti]
+    with_nifti = {(_subject(file), _session(file)) for file in masks if file.name.is_nifti}
+    taken = [
+        file
+        for file in masks
+        if file.role == POSSIBLE_MASK
+        and (file.name.is_nifti or (file.name.is_mask_form and (_subject(file), _session(file)) not in with_nifti))
+    ]
     return [_as(MASK, file) if file.role == POSSIBLE_MASK else file for file in said], taken
 
 

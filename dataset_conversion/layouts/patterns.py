@@ -27,6 +27,7 @@ from dataset_conversion.layouts.source import list_files, no_cases
 from dataset_conversion.options import Masks
 from dataset_conversion.tables.case_table import Case, Split, case_name
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.volumes.names import is_mask_form, is_nifti
 from nnunet_transformers.common.words import counted, some
 
 MASK = "mask"
@@ -115,7 +116,7 @@ def find_cases(patterns: Patterns, source: Path) -> Scan:
     """
     listed, findings = list_files(source, patterns.expected or "Give the folder that holds the data.")
     paths = {path: text for path in listed if not _fits(patterns.ignore, text := as_text(path))}
-    found = _match(patterns, {path: text for path, text in paths.items() if _is_nifti(path)})
+    found = _match(patterns, paths)
     findings += found.findings
     files = found.files
     if not files and any(finding.severity == "error" for finding in found.findings):
@@ -172,16 +173,13 @@ def _fits(expressions: Iterable[re.Pattern[str]], text: str) -> re.Match[str] | 
     return next((match for each in expressions if (match := each.fullmatch(text))), None)
 
 
-def _is_nifti(path: PurePosixPath) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
 def _match(patterns: Patterns, paths: Mapping[PurePosixPath, str]) -> _Matched:
-    """Match NIfTI files, given by path and text."""
+    """Match NIfTI files, and masks in other forms; all are given by path and text."""
     files: list[_File] = []
     several: dict[tuple[str, ...], list[PurePosixPath]] = defaultdict(list)
     unmatched: dict[PurePosixPath, str] = {}
-    for path, text in paths.items():
+    nifti = {path: text for path, text in paths.items() if is_nifti(path.name)}
+    for path, text in nifti.items():
         matches = {role: match for role, each in _roles(patterns).items() if (match := _fits(each, text))}
         if not matches:
             unmatched[path] = text
@@ -190,7 +188,8 @@ def _match(patterns: Patterns, paths: Mapping[PurePosixPath, str]) -> _Matched:
         else:
             ((role, match),) = matches.items()
             files.append(_file(patterns, path, text, role, match))
-    findings = []
+    others, findings = _in_other_forms(patterns, files, paths)
+    files += others
     for roles, ambiguous in several.items():
         problem = f"{counted(len(ambiguous), 'file')} could be {' or '.join(roles)}: the expressions of each fit"
         remedy = "Make the expressions differ, so that each file fits one."
@@ -199,6 +198,45 @@ def _match(patterns: Patterns, paths: Mapping[PurePosixPath, str]) -> _Matched:
     if used:
         findings += _unused(patterns, used, unmatched)
     return _Matched(files, findings)
+
+
+def _in_other_forms(
+    patterns: Patterns, files: Sequence[_File], paths: Mapping[PurePosixPath, str]
+) -> tuple[list[_File], list[Finding]]:
+    """NRRD and MHA masks of cases that have none as NIfTI, and a warning about parts of a mask that are left out.
+
+    Args:
+        patterns: of the layout.
+        files: the NIfTI files; without an image among them nothing is taken.
+        paths: all files.
+    """
+    if not _has_image(files):
+        return [], []
+    stems: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for file in files:
+        if file.role == MASK:
+            stems[file.subject, file.session].add(_stem(file.path))
+    taken, left_out = [], []
+    for path, text in paths.items():
+        match = _fits(patterns.mask, text) if is_mask_form(path.name) else None
+        if not match or any(_fits(each, text) for each in patterns.images.values()):
+            continue
+        file = _file(patterns, path, text, MASK, match)
+        of_nifti = stems.get((file.subject, file.session))
+        if of_nifti is None:
+            taken.append(file)
+        elif patterns.masks == "union" and _stem(path) not in of_nifti:
+            left_out.append(path)
+    if not left_out:
+        return taken, []
+    problem = f"{counted(len(left_out), 'mask')} not used, since the case has others as NIfTI"
+    remedy = "Convert these to NIfTI too if they are parts of the lesion."
+    return taken, [Finding("OTHER_FORMS", problem, remedy, files=_listing("not used", left_out), severity="warning")]
+
+
+def _stem(path: PurePosixPath) -> str:
+    """The path without the ending of its form."""
+    return re.sub(r"(\.nii(\.gz)?|(\.seg)?\.nrrd|\.mha)$", "", str(path), flags=re.IGNORECASE)
 
 
 def _unused(patterns: Patterns, used: Collection[str], unmatched: Mapping[PurePosixPath, str]) -> list[Finding]:

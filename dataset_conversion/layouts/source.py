@@ -12,16 +12,21 @@ from dataset_conversion.layouts.walk import walk
 from nnunet_transformers.common.problems import Finding
 
 _DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+_WITH_SIMPLEITK = (
+    """python -c "import SimpleITK as sitk; sitk.WriteImage(sitk.ReadImage('{}'), 'IMAGE.nii.gz')", or 3D Slicer"""
+)
 _TO_NIFTI = {
     ".mgz": "mri_convert IMAGE.mgz IMAGE.nii.gz (FreeSurfer)",
     ".mgh": "mri_convert IMAGE.mgh IMAGE.nii.gz (FreeSurfer)",
     ".img": "fslchfiletype NIFTI_GZ IMAGE.img (FSL)",
     ".hdr": "fslchfiletype NIFTI_GZ IMAGE.hdr (FSL)",
     ".mnc": "mnc2nii IMAGE.mnc IMAGE.nii (MINC), then gzip",
-    ".nrrd": "SimpleITK or 3D Slicer",
-    ".mha": "SimpleITK or 3D Slicer",
+    ".nrrd": _WITH_SIMPLEITK.format("IMAGE.nrrd"),
+    ".nhdr": _WITH_SIMPLEITK.format("IMAGE.nhdr"),
+    ".mha": _WITH_SIMPLEITK.format("IMAGE.mha"),
+    ".mhd": _WITH_SIMPLEITK.format("IMAGE.mhd"),
 }
-"""Other forms of images, and what makes NIfTI of them."""
+"""Other forms of images, and what makes NIfTI of them; masks are read from NRRD and MHA too."""
 _MAX_OPENED = 1000
 
 

@@ -13,6 +13,7 @@ from dataset_conversion.layouts.layout import Layout, Scan
 from dataset_conversion.tables import case_table
 from dataset_conversion.tables.case_table import Case
 from nnunet_transformers.common.problems import Finding
+from nnunet_transformers.common.volumes.names import file_of, is_nifti
 
 
 def layout(path: Path) -> Layout:
@@ -35,7 +36,7 @@ def _read(path: Path, source: Path) -> list[Case]:
     """Bytes that are not UTF-8 are names on disk as they are, or else the Windows encoding of an older spreadsheet."""
     cases = case_table.read(path, any_name=True)
     odd = [text for case in cases for text in _texts(case) if any("\udc80" <= letter <= "\udcff" for letter in text)]
-    if odd and not any(os.path.lexists(source / text) for text in odd):
+    if odd and not any(os.path.lexists(file_of(source / text)) for text in odd):
         return case_table.read(path, keep_bytes=False, any_name=True)
     return cases
 
@@ -58,7 +59,7 @@ def _as_on_disk(case: Case, source: Path) -> Case:
     def spelled(path: str) -> str:
         slashed = path.replace("\\", "/")
         forms = [path, slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))]
-        return next((form for form in forms if form and os.path.lexists(source / form)), path)
+        return next((form for form in forms if form and os.path.lexists(file_of(source / form))), path)
 
     images = {name: spelled(path) for name, path in case.images.items()}
     return replace(case, images=images, masks=tuple(map(spelled, case.masks)))
@@ -69,7 +70,7 @@ def _check_images_are_before_mask(path: Path, cases: Sequence[Case], source: Pat
         name
         for case in cases
         for name, cell in case.metadata.items()
-        if cell.lower().endswith((".nii", ".nii.gz")) and os.path.lexists(source / cell.replace("\\", "/"))
+        if is_nifti((file := file_of(cell.replace("\\", "/"))).name) and os.path.lexists(source / file)
     }
     if columns:
         problem = f"{path}, line 1: images in columns behind mask, which are no channels: {', '.join(sorted(columns))}"

@@ -21,6 +21,7 @@ from dataset_conversion.layouts.layout import Layout
 from dataset_conversion.layouts.participants import Participants
 from dataset_conversion.layouts.patterns import GROUPS, MASK, Patterns, layout
 from dataset_conversion.options import Masks
+from dataset_conversion.tables.case_table import is_own_column
 from nnunet_transformers.common.problems import Finding
 from nnunet_transformers.common.words import joined, nearest
 from nnunet_transformers.common.yaml_fields import NotReadableError, Problem, Problems, Value, compose
@@ -45,8 +46,6 @@ _FIELDS = (
 )
 _TABLE_FIELDS = ("file", "key", "session", "site", "columns")
 _IMAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-# Columns of the case table.
-_RESERVED = re.compile(r"case|subject|session|site|split|mask(_\d+)?", re.IGNORECASE)
 _NOT_WILDCARDS = "These are regular expressions, not wildcards: .* stands for any text, \\. for a dot."
 
 
@@ -226,7 +225,7 @@ def _check_image_names(images: Mapping[str, _Value]) -> None:
     for name, value in images.items():
         if not _IMAGE_NAME.fullmatch(name):
             value.wrong("the name of an image is a letter, then letters, digits, - and _")
-        elif _RESERVED.fullmatch(name):
+        elif is_own_column(name):
             value.wrong("the case table has a column of this name", "Choose another, such as T1w.")
         elif name.casefold() in {other.casefold() for other in images if other != name}:
             value.wrong("two images differ in upper and lower case only", "Choose another name.")

@@ -2,7 +2,8 @@
 
 Columns: case, subject, session, site, split (train or test), then one column per image (T1w, FLAIR, …), then mask
 (mask_2, mask_3, … where a scan has several), then whatever else is known about the case. Paths are relative to the data
-folder, with forward slashes, or absolute; an empty cell means there is no such file or no such information.
+folder, with forward slashes, or absolute, and may name one volume of a file (`x.nii.gz#2`); an empty cell means there
+is no such file or no such information.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Case:
 
     `case` is the identifier in nnU-Net's file names. `images` maps the name of each image ("T1w") to its path, in
     channel order; an empty path means that the image is missing. Several `masks` are parts of one lesion mask, to be
-    united. `metadata` is what the release says about the case, as it says it.
+    united. `metadata` is what the release says about the case, as it says it; `label_names` are (value, name) of what
+    its masks show, where that is known, and not in the table.
     """
 
     case: str
@@ -44,6 +46,7 @@ class Case:
     session: str = ""
     site: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    label_names: tuple[tuple[float, str], ...] = ()
 
 
 def case_name(subject: str, session: str) -> str:
@@ -57,6 +60,11 @@ NAME_REMEDY = "Give it a name of letters, digits and . + _ - in the column case.
 def is_case_name(name: str) -> bool:
     """Whether nnU-Net's files can be called so."""
     return bool(_CASE_ID.fullmatch(name))
+
+
+def is_own_column(name: str) -> bool:
+    """Whether the table has a column of this name, in any capitals, so that no image can be called so."""
+    return name.casefold() in _ABOUT_CASE or bool(_MASK_COLUMN.fullmatch(name.casefold()))
 
 
 def plain_name(name: str) -> str:
@@ -154,7 +162,7 @@ def _column(name: str) -> str:
     """A column of ours however its name is capitalised, another one as it is."""
     name = name.strip()
     known = name.casefold()
-    return known if known in _ABOUT_CASE or _MASK_COLUMN.fullmatch(known) else name
+    return known if is_own_column(known) else name
 
 
 @dataclass(frozen=True)

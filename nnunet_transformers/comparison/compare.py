@@ -12,6 +12,7 @@ import pandas as pd
 
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.model import Dataset, Experiment, Folders, Model
+from nnunet_transformers.comparison.metrics.definitions import SCORINGS
 from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.metrics.labels import read_labels
 from nnunet_transformers.comparison.metrics.pairs import People, test_set_pairs, validation_pairs
@@ -105,7 +106,9 @@ def report(experiment: Experiment, jobs: int = 1) -> list[Path]:
         title = f"{experiment.name}: {scored.results.dataset}"
         margins = experiment.equivalence_margin
         options = Options(margins=margins) if margins else Options()
-        given = replace(scored.to_report(experiment.baseline, run), title=title, options=options)
+        given = replace(
+            scored.to_report(experiment.baseline, run), title=title, options=options, scoring=experiment.scoring
+        )
         written.append(write_report(given, _output(experiment, dataset)))
     return written
 
@@ -136,6 +139,7 @@ def report_of_results(
     baseline: str = "",
     test_sets: Sequence[PredictedSet] = (),
     lesion_labels: Sequence[int] = (),
+    scoring: str = "all",
     remarks: Sequence[str] = (),
     commands_run: Sequence[str] = (),
     jobs: int = 1,
@@ -151,6 +155,7 @@ def report_of_results(
         baseline: the trainer the others are compared with; default: see `baseline.choose_baseline`.
         test_sets: predictions of cases no model was trained on, by the identifier of the model.
         lesion_labels: the labels that together are the lesion, where the dataset has several.
+        scoring: the metrics that rank models together, of `definitions.SCORINGS`.
         remarks: sentences a reader has to know first.
         commands_run: how the results were made; default: nnU-Net's commands that would make them.
         jobs: cases scored at a time.
@@ -174,7 +179,7 @@ def report_of_results(
         remarks = (*remarks, f"All trainers end in {ending}, which is left out of their names.")
     scored = replace(scored, remarks=(*remarks, *scored.remarks))
     given = scored.to_report(shown_as, commands_run)
-    return write_report(replace(given, trainings=trainings, why_baseline=why), output)
+    return write_report(replace(given, trainings=trainings, why_baseline=why, scoring=scoring), output)
 
 
 def _score(
@@ -260,7 +265,8 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
     scored = _score(results, shown, experiment.baseline, test_sets, data, experiment.lesion_labels, output, jobs)
     scores = scored.scores
     if experiment.metrics:
-        scores = scores[scores["metric"].isin(["dice", *experiment.metrics])]
+        of_scoring = SCORINGS[experiment.scoring] if experiment.scoring != "all" else ()
+        scores = scores[scores["metric"].isin(["dice", *experiment.metrics, *of_scoring])]
     without = (
         f"{each.name} is in the experiment and has no scores of the cross-validation: run the experiment again."
         for each in listed

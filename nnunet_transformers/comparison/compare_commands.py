@@ -7,7 +7,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from nnunet_transformers.common.command_line import Argument, Command, Group, Option
 
@@ -47,6 +47,9 @@ class OfResults:
         Option("compare with this one (default: the longest complete training, nnU-Net's own first)", metavar="NAME"),
     ] = ""
     lesion_labels: Annotated[tuple[int, ...], Option("those that are lesion, of several labels", metavar="N")] = ()
+    scoring: Annotated[
+        Literal["all", "atlas22", "isles22", "isles26"], Option("metrics that rank the models together")
+    ] = "all"
     output: Annotated[Path | None, Option("folder of the report of --dataset (default: report)", metavar="DIR")] = None
 
 
@@ -69,8 +72,8 @@ def _check(arguments: Check) -> int:
         print(f"{'done' if step.is_done() else 'left'}  {step.name}: {as_text(step.command)}")
     if size := probabilities_bytes(experiment, folders):
         print(
-            f"Ensembles are made of probabilities, {size / 1e9:.1f} GB in all before nnU-Net compresses them; "
-            "ensembles: none keeps none."
+            f"Probabilities are kept, {size / 1e9:.1f} GB in all before nnU-Net compresses them: ensembles are made of "
+            "them (ensembles: none), and PR-AUC is (scoring: isles26)."
         )
     return 0
 
@@ -162,6 +165,7 @@ def _report(arguments: Report) -> int:
         "--trainers": results.trainers,
         "--baseline": results.baseline,
         "--lesion-labels": results.lesion_labels,
+        "--scoring": results.scoring != "all",
         "--output": results.output,
     }
     if arguments.experiment and (given := [option for option, value in of_results.items() if value]):
@@ -181,6 +185,7 @@ def _report(arguments: Report) -> int:
                 trainers=results.trainers,
                 baseline=results.baseline,
                 lesion_labels=results.lesion_labels,
+                scoring=results.scoring,
                 jobs=arguments.jobs,
             )
         ]

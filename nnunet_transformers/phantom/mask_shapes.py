@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nnunet_transformers.common.volumes import nifti
+from nnunet_transformers.common.volumes.stored import BadFileError
 from nnunet_transformers.phantom.anatomy import Anatomy, Scar
 from nnunet_transformers.phantom.errors import refusal
 from nnunet_transformers.phantom.fields import Array
@@ -68,7 +69,7 @@ def load_mask(path: Path) -> MaskShape:
     """
     try:
         volume = nifti.read(path)
-    except nifti.BadFileError as error:
+    except BadFileError as error:
         raise refusal(error.code, error.problem, f"{error.remedy}, or take it out of the folder", path) from error
     values, affine = volume.data, volume.affine
     if not np.isfinite(values).all():

@@ -22,7 +22,7 @@ def run(*arguments: object) -> int:
 
 
 @pytest.mark.parametrize("command", ["convert", "scan"])
-@pytest.mark.parametrize("layout", ["atlas", "bids", "folder", "kerpape"])
+@pytest.mark.parametrize("layout", ["atlas", "bids", "decathlon", "folder", "kerpape"])
 def test_every_layout_has_help_with_an_example(command: str, layout: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         run(command, layout, "--help")

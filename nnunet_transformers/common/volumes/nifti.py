@@ -5,22 +5,29 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import SimpleITK
-from isal import igzip, isal_zlib
-from isal.igzip_lib import IsalError
+from isal import igzip
 
 from nnunet_transformers.common.volumes.geometry import Affine, corner_distance, orthonormal, voxel_sizes
+from nnunet_transformers.common.volumes.stored import (
+    BadFileError,
+    inflate,
+    not_fetched,
+    not_gzip,
+    open_file,
+    read_bytes,
+)
 
 _GEOMETRY_FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
@@ -35,14 +42,6 @@ _HEADER_BYTES_STORED = 4096  # a gzip header and a NIfTI header lie within them,
 SCALED = "scale factors in the header"
 
 
-class BadFileError(Exception):
-    """A file that cannot be used: what is wrong with it, what to do, and the code of the finding."""
-
-    def __init__(self, code: str, problem: str, remedy: str) -> None:
-        super().__init__(problem)
-        self.code, self.problem, self.remedy = code, problem, remedy
-
-
 @dataclass(frozen=True)
 class Header:
     """What a file says about its voxels before they are read.
@@ -51,7 +50,10 @@ class Header:
     stored file is not the plain 3D `.nii.gz` that nnU-Net's reader expects.
 
     Attributes:
-        offset: where the voxels begin, in bytes.
+        offset: where the voxels of the file begin, in bytes.
+        direct: whether the file is NIfTI and this volume all it holds, so that nnU-Net's default reader can be asked
+            what it takes from it.
+        label_names: (value, name) of what is drawn in a mask, where the file says so.
     """
 
     shape: tuple[int, ...]
@@ -59,6 +61,8 @@ class Header:
     nifti: nib.Nifti1Header
     offset: int
     oddities: tuple[str, ...]
+    direct: bool = True
+    label_names: tuple[tuple[float, str], ...] = ()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -103,51 +107,87 @@ class Volume:
         return self.header.oddities
 
 
-def read(path: Path) -> Volume:
+def read(path: Path, volume: int | None = None) -> Volume:
     """Read a file completely: a truncated or damaged one is found here and not during training.
+
+    Args:
+        path: of the file.
+        volume: which one, counted from 0, of a file that may hold several; None: the file must hold one.
 
     Raises:
         BadFileError: where the file is not a readable three-dimensional scalar image with a position in space.
     """
-    stored = _read_bytes(path)
-    compressed = path.name.lower().endswith(".gz")
-    content = _decompress(stored) if compressed else stored
-    header = _parse(path, content)
+    content, sha256 = _content(path, volume)
+    header = _parse(path, content, volume)
     count = math.prod(header.shape)
-    needed = header.offset + count * header.dtype.itemsize
-    if needed > len(content) and compressed:
-        content = _decompress(stored, all_members=True)
-    if needed > len(content):
-        problem = f"its header announces {needed} bytes, there are {len(content)}"
-        raise BadFileError("TRUNCATED", problem, "Get the file again")
-    data = np.frombuffer(content, header.dtype, count, header.offset).reshape(header.shape, order="F")
+    start = header.offset + (volume or 0) * count * header.dtype.itemsize
+    data = np.frombuffer(content, header.dtype, count, start).reshape(header.shape, order="F")
     slope, intercept = header.nifti.get_slope_inter()
     if slope is not None and (slope, intercept) != (1, 0):
         data = data * float(slope) + float(intercept or 0)
-    return Volume(data, header, hashlib.sha256(stored).hexdigest())
+    return Volume(data, header, sha256)
 
 
-def read_header(path: Path) -> Header:
+def _content(path: Path, volume: int | None) -> tuple[bytes, str]:
+    """All that a file holds, inflated, and the SHA-256 of the file."""
+    kept: dict[Path, tuple[bytes, str]] | None = getattr(_last, "file", None) if volume is not None else None
+    if kept is not None:
+        if path in kept:
+            return kept[path]
+        kept.clear()
+    stored = read_bytes(path)
+    compressed = path.name.lower().endswith(".gz")
+    content = inflate(stored) if compressed else stored
+    header = _parse(path, content, volume)
+    needed = header.offset + math.prod(header.nifti.get_data_shape()) * header.dtype.itemsize
+    if needed > len(content) and compressed:
+        content = inflate(stored, all_members=True)
+    if needed > len(content):
+        problem = f"its header announces {needed} bytes, there are {len(content)}"
+        raise BadFileError("TRUNCATED", problem, "Get the file again")
+    result = content, hashlib.sha256(stored).hexdigest()
+    if kept is not None:
+        kept[path] = result
+    return result
+
+
+_last = threading.local()
+
+
+@contextlib.contextmanager
+def last_file_kept() -> Iterator[None]:
+    """Within, this thread keeps the last file of several volumes, so that one after another they cost one reading."""
+    _last.file = {}
+    try:
+        yield
+    finally:
+        del _last.file
+
+
+def read_header(path: Path, volume: int | None = None) -> Header:
     """Read the header only; the voxels may still be damaged or missing.
 
     Raises:
         BadFileError: as `read`, as far as the header shows it.
     """
-    with _open(path) as file:
+    with open_file(path) as file:
         start = file.read(_HEADER_BYTES_STORED)
     if path.name.lower().endswith(".gz"):
         try:
             start = zlib.decompressobj(wbits=31).decompress(start, 540)
         except zlib.error as error:
-            raise _not_gzip(start, error) from None
-    return _parse(path, start)
+            raise not_gzip(start, error) from None
+    return _parse(path, start, volume)
 
 
 def seen_by_simpleitk(path: Path, header: Header) -> Affine | None:
     """The grid, as a RAS affine in mm, that nnU-Net's default reader takes from a file; None where it refuses it.
 
     Asked once for all files with the same header, whatever its texts say: in a template's space that is all of them.
+    Where a header is not `direct`, it is the header's own grid: what is made of such a file will have that.
     """
+    if not header.direct:
+        return header.affine
     key = header.without_texts
     if key not in _seen:
         _seen[key] = _ask_simpleitk(path)
@@ -232,80 +272,7 @@ def write(path: Path, data: np.ndarray, grid: nib.Nifti1Header) -> None:
         file.write(igzip.compress(content, _GZIP_LEVEL, mtime=0))
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is not empty; errors say what to do."""
-    try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise BadFileError("UNREADABLE", "not a regular file", "Put the image itself in its place")
-        with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise BadFileError("UNREADABLE", "empty (0 bytes)", "Get the file again")
-            yield file
-    except FileNotFoundError:
-        if path.is_symlink():
-            problem, remedy = "a link to a file that is not there", "Fetch its content (datalad get, git annex get)"
-        else:
-            problem, remedy = "does not exist", "Correct the path"
-        raise BadFileError("UNREADABLE", problem, remedy) from None
-    except (IsADirectoryError, PermissionError):
-        if os.path.isdir(path):
-            problem, remedy = "a folder, not a file", "Put the file inside it in its place"
-        else:
-            problem, remedy = "no permission to read it", "Make it readable (chmod u+r, and u+x for its folder)"
-        raise BadFileError("UNREADABLE", problem, remedy) from None
-    except OSError as error:
-        raise BadFileError("UNREADABLE", f"cannot be read ({error.strerror})", "Get the file again") from None
-
-
-def _read_bytes(path: Path) -> bytes:
-    with _open(path) as file:
-        return file.read()
-
-
-def _decompress(stored: bytes, *, all_members: bool = False) -> bytes:
-    """Inflate all of it: checks length and CRC, which readers that stop after the last voxel never reach.
-
-    Of several members of which the first is as long as the last, only the first comes unless `all_members` is set.
-    """
-    size = int.from_bytes(stored[-4:], "little")  # of the last member of a gzip file, which most often is the only one
-    try:
-        if all_members:
-            return igzip.decompress(stored)
-        # deflate cannot shrink by more than a factor of 1032: what claims more is damaged.
-        content = isal_zlib.decompress(stored, 31, min(max(size, 1), 1032 * len(stored)))
-        return content if len(content) == size else igzip.decompress(stored)
-    except EOFError:
-        raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
-    except IsalError as error:  # type: ignore[misc]  # its stub calls the class an instance
-        if "incomplete or truncated" in str(error):
-            raise BadFileError("TRUNCATED", "its gzip data end too early", "Get the file again") from None
-        raise _not_gzip(stored, error) from None
-    except (OSError, zlib.error) as error:
-        raise _not_gzip(stored, error) from None
-
-
-def _not_fetched(content: bytes) -> BadFileError | None:
-    """The error for what stands for a file of git-annex (unlocked) or Git LFS whose content is elsewhere."""
-    if content.startswith(b"/annex/objects/"):
-        problem, remedy = "git-annex's note of where its content is", "Fetch it (datalad get, git annex get)"
-    elif content.startswith(b"version https://git-lfs."):
-        problem, remedy = "Git LFS's note of where its content is", "Fetch it (git lfs pull)"
-    else:
-        return None
-    return BadFileError("UNREADABLE", problem, remedy)
-
-
-def _not_gzip(stored: bytes, error: Exception) -> BadFileError:
-    if not_fetched := _not_fetched(stored):
-        return not_fetched
-    if not stored.startswith(b"\x1f\x8b"):
-        remedy = "Get the file again, or name it .nii if it is not compressed"
-        return BadFileError("UNREADABLE", "named .gz but not gzip data", remedy)
-    return BadFileError("UNREADABLE", f"damaged gzip data ({error})", "Get the file again")
-
-
-def _parse(path: Path, content: bytes) -> Header:
+def _parse(path: Path, content: bytes, volume: int | None = None) -> Header:
     """The header at the start of these bytes."""
     kind = nib.Nifti2Header if _size_field(content) == 540 else nib.Nifti1Header
     try:
@@ -319,8 +286,8 @@ def _parse(path: Path, content: bytes) -> Header:
             raise ValueError(f"its voxels cannot begin at byte {offset}")
         header.get_slope_inter()
     except Exception as error:  # nibabel raises many types for malformed content
-        if not_fetched := _not_fetched(content):
-            raise not_fetched from None
+        if note := not_fetched(content):
+            raise note from None
         remedy = "Get the file again, or convert it to NIfTI"
         raise BadFileError("UNREADABLE", f"not a NIfTI file ({error})", remedy) from None
     oddities = []
@@ -332,17 +299,27 @@ def _parse(path: Path, content: bytes) -> Header:
         oddities.append("its unit is not mm")
     if not shape or min(shape) < 1:
         raise BadFileError("NOT_3D", f"no voxels, its size is {shape}", "Give one 3D volume per file")
-    if len(shape) > 3 and all(size == 1 for size in shape[3:]):
+    if volume is not None and len(shape) >= 3:
+        volumes = math.prod(shape[3:])
+        if volume >= volumes:
+            problem = f"has no volume {volume}: there are {volumes}, counted from 0"
+            raise BadFileError("NO_VOLUME", problem, "Correct the number behind the #")
+        oddities.append(f"volume {volume} of {volumes}")
+        shape = shape[:3]
+    elif len(shape) > 3 and all(size == 1 for size in shape[3:]):
         oddities.append(f"{len(shape)} dimensions, the last of size 1")
         shape = shape[:3]
     if len(shape) != 3 or min(shape) < 2:
         size = " × ".join(map(str, shape))
-        raise BadFileError("NOT_3D", f"not a single 3D volume, its size is {size}", "Give one 3D volume per file")
+        remedy = "Give one 3D volume per file"
+        if len(shape) > 3 and min(shape[:3]) > 1:
+            remedy += f", or name one of these in a case table ({path.name}#0 is the first)"
+        raise BadFileError("NOT_3D", f"not a single 3D volume, its size is {size}", remedy)
     if dtype.kind not in "iuf":
         raise BadFileError("VOXEL_TYPE", f"voxels of type {dtype} cannot be used", "Export one number per voxel")
     if header["scl_slope"] not in (0, 1) or header["scl_inter"] != 0:
         oddities.append(SCALED)
-    return Header(shape, _affine(header), header, offset, tuple(oddities))
+    return Header(shape, _affine(header), header, offset, tuple(oddities), direct=volume is None)
 
 
 def _size_field(content: bytes) -> int:
@@ -360,13 +337,22 @@ def _affine(header: nib.Nifti1Header) -> Affine:
     except Exception as error:  # nibabel raises many types for malformed content
         raise BadFileError("BAD_AFFINE", f"its header has no usable affine ({error})", "Export it again") from None
     affine[:3] *= _mm_per_unit(header)
+    require_usable(affine)
+    return affine
+
+
+def require_usable(affine: Affine) -> None:
+    """Refuse a grid whose voxels no scanner makes.
+
+    Raises:
+        BadFileError: BAD_AFFINE.
+    """
     spacing = voxel_sizes(affine)
     low, high = _SPACING_LIMITS
     if not np.isfinite(affine).all() or not ((spacing > low) & (spacing < high)).all():
         sizes = " × ".join(f"{size:.4g}" for size in spacing)
         problem = f"its header gives a voxel size of {sizes} mm"
         raise BadFileError("BAD_AFFINE", problem, "Correct the header (affine and unit)")
-    return affine
 
 
 def _second_position(header: nib.Nifti1Header) -> Affine | None:

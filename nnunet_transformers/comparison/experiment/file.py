@@ -41,7 +41,7 @@ from nnunet_transformers.comparison.experiment.model import (
 
 _FIELDS = (
     *("name", "dataset", "datasets", "trainers", "folds", "epochs", "baseline", "ensembles", "test_sets"),
-    *("lesion_labels", "metrics", "equivalence_margin", "where", "folders", "output", "remarks", "copy_of"),
+    *("lesion_labels", "metrics", "scoring", "equivalence_margin", "where", "folders", "output", "remarks", "copy_of"),
 )
 _DATASET_FIELDS = ("id", "test_sets")
 _TEST_SET_FIELDS = ("name", "images", "references")
@@ -114,6 +114,7 @@ def parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, M
         folders=_folders(fields["folders"], base) if "folders" in fields else {},
         output=fields["output"].path(base) if "output" in fields else base / name,
         remarks=fields["remarks"].items(Value.text) if "remarks" in fields else (),
+        scoring=_scoring(fields["scoring"]) if "scoring" in fields else "all",
     )
     return experiment, fields, entries, root.problems
 
@@ -305,6 +306,12 @@ def _metric(value: Value) -> str:
     from nnunet_transformers.comparison.metrics.definitions import METRICS
 
     return value.one_of(tuple(METRICS))
+
+
+def _scoring(value: Value) -> str:
+    from nnunet_transformers.comparison.metrics.definitions import SCORINGS
+
+    return value.one_of(tuple(SCORINGS)) or "all"
 
 
 def _margin(value: Value) -> dict[str, float]:

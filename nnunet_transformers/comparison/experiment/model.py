@@ -127,6 +127,7 @@ class Experiment:
         ensembles: "pairs" is every pair, as nnU-Net does; "none"; or names of the members of each.
         lesion_labels: those that are lesion, where a dataset has several; empty where each has one.
         metrics: names; empty for all.
+        scoring: the metrics that rank models together, of `definitions.SCORINGS`.
         equivalence_margin: by metric, in its unit: what is too small to matter.
         folders: those of nnU-Net's three folders that the file names.
         output: the folder of logs, predictions, scores and the report.
@@ -147,6 +148,12 @@ class Experiment:
     folders: dict[str, Path]
     output: Path
     remarks: tuple[str, ...] = ()
+    scoring: str = "all"
+
+    @property
+    def needs_probabilities(self) -> bool:
+        """Whether predictions keep their probabilities: ensembles are made of them, and PR-AUC is."""
+        return self.ensembles != "none" or self.scoring == "isles26" or "pr_auc" in self.metrics
 
     def models_of(self, dataset: int) -> list[Model]:
         return [model for model in self.models if model.dataset == dataset]

@@ -10,12 +10,18 @@ from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.mask_pair import MaskPair
 
 
-def case_metrics(reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]) -> dict[str, float]:
+def case_metrics(
+    reference: np.ndarray,
+    prediction: np.ndarray,
+    spacing_mm: Sequence[float],
+    probability: np.ndarray | None = None,
+) -> dict[str, float]:
     """Compare a predicted lesion mask with its reference.
 
     Args:
         reference, prediction: (i, j, k) of the same shape, boolean or holding only 0 and 1.
         spacing_mm: voxel size along i, j, k.
+        probability: (i, j, k) of a lesion, not a number where a voxel does not count; None: it is not known.
 
     Returns:
         A value for each name in `definitions.METRICS`, defined there, and for each in `definitions.FACTS`.
@@ -23,7 +29,7 @@ def case_metrics(reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequ
     Raises:
         ValueError: shapes differ, an array is not binary or does not have three axes, a spacing is not positive.
     """
-    pair = MaskPair(reference, prediction, spacing_mm)
+    pair = MaskPair(reference, prediction, spacing_mm, probability)
     facts: dict[str, float] = {
         "reference_ml": pair.millilitres(pair.n_reference),
         "prediction_ml": pair.millilitres(pair.n_predicted),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nnunet_transformers.comparison.metrics.lesions import LesionCounts
+from nnunet_transformers.comparison.metrics.lesions import PARTNERS_IOU, LesionCounts
 from nnunet_transformers.comparison.metrics.mask_pair import MaskPair
 from nnunet_transformers.comparison.metrics.surface import SurfaceDistances
 
@@ -26,6 +26,7 @@ class Metric:
         definition: with its value where R, P or both are empty.
         source: who defined it.
         compute: its value for a case; NaN where it is undefined.
+        needs_probability: whether masks alone do not tell it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Metric:
     definition: str
     source: str
     compute: Callable[[MaskPair], float] = field(repr=False, compare=False)
+    needs_probability: bool = False
 
     @property
     def sign(self) -> int:
@@ -47,7 +49,7 @@ FACTS = ("reference_ml", "prediction_ml", "reference_empty", "prediction_empty",
 
 NSD_TOLERANCES_MM = {"nsd_1mm": 1.0, "nsd_2mm": 2.0}
 
-CONNECTIVITIES: dict[str, Literal[6, 26]] = {"atlas": 6, "isles": 26}
+CONNECTIVITIES: dict[str, Literal[6, 26]] = {"atlas": 6, "isles": 26, "isles26": 26}
 """Neighbours of a voxel that belong to the same lesion, by the challenge that counts so."""
 
 _NIKOLOV = "Nikolov et al., J Med Internet Res 23:e26151 (2021)"
@@ -57,8 +59,17 @@ _ISLES_PAPER = "Hernandez Petzsche et al., Sci Data 9:762 (2022)"
 _SCORERS = {
     "atlas": "ATLAS R2.0 challenge, github.com/npnl/atlas2_type2_eval, isles/scoring.py",
     "isles": f"ISLES'22, github.com/ezequieldlrosa/isles22, utils/eval_utils.py; {_ISLES_PAPER}",
+    "isles26": "ISLES'26, github.com/ezequieldlrosa/isles26, utils/eval_utils.py, with panoptica 1.0.1",
 }
-_CHALLENGES = {"atlas": "ATLAS", "isles": "ISLES'22"}
+_CHALLENGES = {"atlas": "ATLAS", "isles": "ISLES'22", "isles26": "ISLES'26"}
+_NEIGHBOURS = {6: "a face", 26: "a face, an edge or a corner"}
+_BY_TOUCH = (
+    "TP: lesions of R with at least one voxel in P. FN: the other lesions of R. FP: lesions of P without a voxel in R."
+)
+_ONE_TO_ONE = (
+    f"TP: pairs of a lesion of R and one of P whose intersection is at least {PARTNERS_IOU:g} of their union, each "
+    "lesion in one pair at most, the pair that shares most first. FN and FP: the other lesions of R and of P."
+)
 
 _SURFACE = (
     "The surface of R or P is its voxels with at least one of their six face neighbours outside it or outside the "
@@ -94,7 +105,11 @@ def _share_of_surfaces(tolerance_mm: float) -> Callable[[MaskPair], float]:
 
 
 def _of_lesions(challenge: str, of: Callable[[LesionCounts], float]) -> Callable[[MaskPair], float]:
-    return lambda pair: of(pair.lesions(CONNECTIVITIES[challenge]))
+    def compute(pair: MaskPair) -> float:
+        lesions = pair.lesions(CONNECTIVITIES[challenge])
+        return of(lesions.one_to_one if challenge == "isles26" else lesions.by_touch)
+
+    return compute
 
 
 def _nsd(name: str) -> Metric:
@@ -114,12 +129,14 @@ def _nsd(name: str) -> Metric:
 
 def _lesion_metrics(challenge: str) -> list[Metric]:
     connectivity = CONNECTIVITIES[challenge]
-    neighbours = "a face" if connectivity == 6 else "a face, an edge or a corner"
+    neighbours = _NEIGHBOURS[connectivity]
     counted = (
-        f"A lesion is a {connectivity}-connected component: voxels that share {neighbours}. TP: lesions of R with at "
-        "least one voxel in P. FN: the other lesions of R. FP: lesions of P without a voxel in R."
+        f"A lesion is a {connectivity}-connected component: voxels that share {neighbours}. "
+        f"{_ONE_TO_ONE if challenge == 'isles26' else _BY_TOUCH}"
     )
     label = f"{_CHALLENGES[challenge]}, {connectivity}-connected"
+    label += ", one to one" if challenge == "isles26" else ""
+    name = ", also called recognition quality" if challenge == "isles26" else ""
     source = _SCORERS[challenge]
     from_counts = f"From the counts of {source}"
     return [
@@ -128,7 +145,7 @@ def _lesion_metrics(challenge: str) -> list[Metric]:
             f"Lesion F1 ({label})",
             "",
             True,
-            f"TP / (TP + (FP + FN) / 2). {counted} Both empty: 1. One empty: 0.",
+            f"TP / (TP + (FP + FN) / 2){name}. {counted} Both empty: 1. One empty: 0.",
             source,
             _of_lesions(challenge, lambda lesions: lesions.f1),
         ),
@@ -152,17 +169,23 @@ def _lesion_metrics(challenge: str) -> list[Metric]:
             from_counts,
             _of_lesions(challenge, lambda lesions: lesions.recall),
         ),
-        Metric(
-            f"lesion_count_difference_{challenge}",
-            f"Lesion count difference ({label})",
-            "lesions",
-            False,
-            f"Absolute difference between the numbers of lesions in P and in R. A lesion is a {connectivity}-connected "
-            f"component: voxels that share {neighbours}. An empty mask has 0 lesions.",
-            source,
-            _of_lesions(challenge, lambda lesions: lesions.count_difference),
-        ),
     ]
+
+
+def _count_difference(challenge: str) -> Metric:
+    connectivity = CONNECTIVITIES[challenge]
+    neighbours = _NEIGHBOURS[connectivity]
+    challenges = "ISLES'22 and '26" if challenge == "isles" else _CHALLENGES[challenge]
+    return Metric(
+        f"lesion_count_difference_{challenge}",
+        f"Lesion count difference ({challenges}, {connectivity}-connected)",
+        "lesions",
+        False,
+        f"Absolute difference between the numbers of lesions in P and in R. A lesion is a {connectivity}-connected "
+        f"component: voxels that share {neighbours}. An empty mask has 0 lesions.",
+        _SCORERS[challenge],
+        _of_lesions(challenge, lambda lesions: lesions.count_difference),
+    )
 
 
 METRICS: dict[str, Metric] = {
@@ -219,7 +242,43 @@ METRICS: dict[str, Metric] = {
             lambda pair: abs(_volume_difference_ml(pair)),
         ),
         *_lesion_metrics("atlas"),
+        _count_difference("atlas"),
         *_lesion_metrics("isles"),
+        _count_difference("isles"),
+        *_lesion_metrics("isles26"),
+        Metric(
+            "false_lesions_isles26",
+            "False lesions (ISLES'26, 26-connected, one to one)",
+            "lesions",
+            False,
+            f"FP. A lesion is a 26-connected component: voxels that share {_NEIGHBOURS[26]}. {_ONE_TO_ONE}",
+            f"From the counts of {_SCORERS['isles26']}",
+            _of_lesions("isles26", lambda lesions: lesions.false),
+        ),
+        Metric(
+            "pr_auc",
+            "PR-AUC",
+            "",
+            True,
+            "Area under precision over recall of the voxels, at all thresholds of the probability of a lesion, by "
+            "trapezoids. R empty: 1 if all voxels have one probability, else 0, as the challenge has it, whatever P "
+            "is. Undefined where probabilities were not kept.",
+            _SCORERS["isles26"].removesuffix(", with panoptica 1.0.1"),
+            lambda pair: pair.precision_recall_area,
+            needs_probability=True,
+        ),
     ]
 }
 """By name, in the order of a table's columns."""
+
+_CHALLENGE = ("dice", "absolute_volume_difference_ml")
+SCORINGS: dict[str, tuple[str, ...]] = {
+    "atlas22": (*_CHALLENGE, "lesion_count_difference_atlas", "lesion_f1_atlas"),
+    "isles22": (*_CHALLENGE, "lesion_count_difference_isles", "lesion_f1_isles"),
+    "isles26": (*_CHALLENGE, "lesion_count_difference_isles", "lesion_f1_isles26", "pr_auc"),
+    "all": (
+        *("dice", "nsd_1mm", "hd95_mm", "absolute_volume_difference_ml"),
+        *("lesion_f1_atlas", "lesion_f1_isles", "lesion_f1_isles26"),
+    ),
+}
+"""The metrics that rank models together: those of a challenge, or those that the main table shows otherwise."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -27,7 +29,8 @@ from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.labels import ONE_LABEL, Labels
-from nnunet_transformers.comparison.metrics.masks import UnusableMasksError, read_masks
+from nnunet_transformers.comparison.metrics.masks import UnusableMasksError, ignored_voxels, read_masks
+from nnunet_transformers.comparison.metrics.probabilities import read_probability
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, write_scores
 
 _SHOWN_PROBLEMS = 5
@@ -46,6 +49,7 @@ class Pair:
         fold: the fold whose validation it is from; None on test sets.
         site: "" if unknown.
         reference, prediction: segmentations.
+        probabilities: files of nnU-Net's whose mean is the prediction's probability; empty where it is not known.
     """
 
     model: str
@@ -56,6 +60,7 @@ class Pair:
     site: str
     reference: Path
     prediction: Path
+    probabilities: tuple[Path, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -71,7 +76,8 @@ def evaluate(pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels = ONE_LABEL
         labels: of the dataset, see `labels.read_labels`.
 
     Returns:
-        The columns of `scores_table.COLUMNS`; cases in the order of `pairs`, metrics in that of `METRICS`.
+        The columns of `scores_table.COLUMNS`; cases in the order of `pairs`, metrics in that of `METRICS`, without
+        those that need probabilities where there are none.
 
     Raises:
         ComparisonError: cases cannot be compared, see `masks.read_masks`; or a model has a case twice in a set.
@@ -155,9 +161,9 @@ class _Notes:
 
 
 def _stamp(pair: Pair) -> list[int]:
-    """Size and time of change of both files; empty if one is missing."""
+    """Size and time of change of all files; empty if one is missing."""
     try:
-        stats = [path.stat() for path in (pair.reference, pair.prediction)]
+        stats = [path.stat() for path in (pair.reference, pair.prediction, *pair.probabilities)]
     except OSError:
         return []
     return [number for stat in stats for number in (stat.st_size, stat.st_mtime_ns)]
@@ -212,10 +218,20 @@ def _outcomes(pairs: Sequence[Pair], jobs: int, labels: Labels) -> Iterator[tupl
 def _measure(pair: Pair, labels: Labels) -> Values | UnusableMasksError:
     try:
         reference, prediction, spacing = read_masks(pair.reference, pair.prediction, labels)
+        probability = _probability(pair, labels, reference.shape)
     except UnusableMasksError as error:
         return error
-    values = case_metrics(reference, prediction, spacing)
+    values = case_metrics(reference, prediction, spacing, probability)
     return {name: float(values[name]) for name in ("reference_ml", *METRICS)}
+
+
+def _probability(pair: Pair, labels: Labels, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The probability of a lesion, not a number where the reference says to ignore a voxel."""
+    if not pair.probabilities or not labels.channels:
+        return None
+    probability = np.mean([read_probability(path, labels, shape) for path in pair.probabilities], axis=0)
+    ignored = ignored_voxels(pair.reference, labels)
+    return probability if ignored is None else np.where(ignored, np.float32("nan"), probability)
 
 
 def _follow_parent() -> None:
@@ -256,9 +272,14 @@ def _refuse_case_twice(pairs: Sequence[Pair]) -> None:
 
 
 def _table(pairs: Sequence[Pair], values: dict[Key, Values]) -> pd.DataFrame:
+    shown = [
+        name
+        for name, metric in METRICS.items()
+        if not metric.needs_probability or any(not math.isnan(values[pair.key][name]) for pair in pairs)
+    ]
     rows = [
         (p.model, p.set, p.fold, p.case, p.subject, p.site, values[p.key]["reference_ml"], name, values[p.key][name])
         for p in pairs
-        for name in METRICS
+        for name in shown
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)

@@ -24,10 +24,12 @@ class Labels:
     Attributes:
         lesion: together the lesion; empty for the one label beside the background, whatever its number.
         ignore: voxels with it in the reference do not count; None if there is none.
+        channels: of a network's probabilities that together are those of the lesion; empty where regions have none.
     """
 
     lesion: tuple[int, ...] = ()
     ignore: int | None = None
+    channels: tuple[int, ...] = (1,)
 
 
 ONE_LABEL = Labels()
@@ -56,7 +58,12 @@ def dataset_labels(description: Mapping[str, Any], lesion: Sequence[int] = ()) -
     if len(named) > 1 and not lesion:
         raise ValueError(f"several labels, {there_are}, and it is not said which are lesion (lesion_labels)")
     of_region = known if len(known) > 1 else ()
-    return Labels(tuple(sorted(set(lesion or of_region))), labels.get("ignore"))
+    chosen = tuple(sorted(set(lesion or of_region)))
+    channels = chosen or tuple(sorted(known)) or (1,)
+    if any(len(numbers) > 1 for numbers in named.values()):  # nnU-Net then has a channel for each region
+        regions = [tuple(sorted(numbers)) for numbers in named.values()]
+        channels = (regions.index(channels),) if channels in regions else ()
+    return Labels(chosen, labels.get("ignore"), channels)
 
 
 def read_labels(dataset_json: Path, lesion: Sequence[int] = ()) -> Labels:
@@ -66,7 +73,7 @@ def read_labels(dataset_json: Path, lesion: Sequence[int] = ()) -> Labels:
         ComparisonError: for a ValueError there, or the file cannot be read.
     """
     if not dataset_json.is_file():
-        return Labels(tuple(lesion))
+        return Labels(tuple(lesion), channels=tuple(lesion) or (1,))
     try:
         return dataset_labels(read_json(dataset_json), lesion)
     except ValueError as error:

@@ -1,22 +1,30 @@
 """Lesions as connected components: how many there are, found, missed and invented.
 
-Both stroke challenges count alike and differ in what touches: the scorer of ATLAS R2.0 (npnl/atlas2_grand_challenge and
-npnl/atlas2_type2_eval, isles/scoring.py, since 22 June 2022; for two weeks before it had 26) joins voxels across faces
-only, that of ISLES'22 (ezequieldlrosa/isles22, utils/eval_utils.py) across edges and corners too.
+Two ways to find a lesion. By touch: a voxel of it is predicted, and one predicted lesion may find many. One to one: a
+lesion and a predicted one are partners where they overlap enough (ISLES'26).
 
-Neither scorer can be used as it is. ATLAS: overlap is looked for as a sum above 1, which boolean arrays never reach, so
-every lesion then counts as missed; and `volume_difference` of atlas2_grand_challenge is always 0 unless batchwise, as
-it subtracts the prediction from itself (mended in atlas2_type2_eval). ISLES'22: `np.bool` and `np.float` are gone since
-NumPy 1.24.
+The two older challenges count by touch and differ in what is connected: the scorer of ATLAS R2.0
+(npnl/atlas2_grand_challenge and npnl/atlas2_type2_eval, isles/scoring.py, since 22 June 2022; for two weeks before it
+had 26) joins voxels across faces only, that of ISLES'22 (ezequieldlrosa/isles22, utils/eval_utils.py) across edges and
+corners too, as that of ISLES'26 does.
+
+Neither of the older scorers can be used as it is. ATLAS: overlap is looked for as a sum above 1, which boolean arrays
+never reach, so every lesion then counts as missed; and `volume_difference` of atlas2_grand_challenge is always 0 unless
+batchwise, as it subtracts the prediction from itself (mended in atlas2_type2_eval). ISLES'22: `np.bool` and `np.float`
+are gone since NumPy 1.24.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import cc3d
 import numpy as np
+
+PARTNERS_IOU = 0.25
+"""Intersection over union from which on a lesion and a predicted one are partners."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,8 @@ class LesionCounts:
 
     Attributes:
         reference, predicted: numbers of components.
-        found: components of the reference with at least one predicted voxel (TP).
-        false: components of the prediction without a voxel of the reference (FP).
+        found: components of the reference with at least one predicted voxel, or with a partner (TP).
+        false: components of the prediction without a voxel of the reference, or without a partner (FP).
     """
 
     reference: int
@@ -64,14 +72,48 @@ class LesionCounts:
         return abs(self.predicted - self.reference)
 
 
-def count_lesions(reference: np.ndarray, prediction: np.ndarray, connectivity: Literal[6, 26]) -> LesionCounts:
-    """Count the lesions of two boolean masks (i, j, k) of the same shape."""
-    of_reference, n_reference = _components(reference, connectivity)
-    of_prediction, n_predicted = _components(prediction, connectivity)
-    overlap = reference & prediction
-    found = _distinct(of_reference[overlap], n_reference)
-    hitting = _distinct(of_prediction[overlap], n_predicted)
-    return LesionCounts(n_reference, n_predicted, found, n_predicted - hitting)
+class Lesions:
+    """The lesions of two masks, numbered once for all ways to count them.
+
+    Args:
+        reference, prediction: boolean (i, j, k) of the same shape.
+        connectivity: 6 joins voxels that share a face, 26 those that share an edge or a corner too.
+    """
+
+    def __init__(self, reference: np.ndarray, prediction: np.ndarray, connectivity: Literal[6, 26]) -> None:
+        of_reference, self._n_reference = _components(reference, connectivity)
+        of_prediction, self._n_predicted = _components(prediction, connectivity)
+        overlap = reference & prediction
+        self._reference_there, self._prediction_there = of_reference[overlap], of_prediction[overlap]
+        self._of_reference, self._of_prediction = of_reference, of_prediction
+
+    @cached_property
+    def by_touch(self) -> LesionCounts:
+        """Of ATLAS R2.0 and ISLES'22: a lesion is found if a voxel of it is predicted."""
+        found = _distinct(self._reference_there, self._n_reference)
+        hitting = _distinct(self._prediction_there, self._n_predicted)
+        return LesionCounts(self._n_reference, self._n_predicted, found, self._n_predicted - hitting)
+
+    @cached_property
+    def one_to_one(self) -> LesionCounts:
+        """Of ISLES'26: a lesion is found if it has a partner, with which it shares `PARTNERS_IOU` of their union.
+
+        The pair that shares most comes first; of equal ones that of the lower number, as panoptica 1.0.1 has it
+        (`NaiveThresholdMatching`; its README cites Kofler et al., arXiv:2312.02608). That version numbers lesions in
+        8 bits and miscounts more than 255 of them; here they are counted.
+        """
+        n = self._n_reference + 1
+        pairs, common = np.unique(self._prediction_there * np.int64(n) + self._reference_there, return_counts=True)
+        predicted, true = pairs // n, pairs % n
+        sizes = np.bincount(self._of_prediction.ravel())[predicted], np.bincount(self._of_reference.ravel())[true]
+        iou = common / (sizes[0] + sizes[1] - common)
+        with_partner: tuple[set[int], set[int]] = (set(), set())
+        for k in np.argsort(-iou, kind="stable"):
+            if iou[k] >= PARTNERS_IOU and predicted[k] not in with_partner[0] and true[k] not in with_partner[1]:
+                with_partner[0].add(predicted[k])
+                with_partner[1].add(true[k])
+        found = len(with_partner[0])
+        return LesionCounts(self._n_reference, self._n_predicted, found, self._n_predicted - found)
 
 
 def _components(mask: np.ndarray, connectivity: Literal[6, 26]) -> tuple[np.ndarray, int]:

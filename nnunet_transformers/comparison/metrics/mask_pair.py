@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from nnunet_transformers.common.volumes.boxes import bounding_box
-from nnunet_transformers.comparison.metrics.lesions import LesionCounts, count_lesions
+from nnunet_transformers.comparison.metrics.lesions import Lesions
+from nnunet_transformers.comparison.metrics.precision_recall import area_under_precision_recall
 from nnunet_transformers.comparison.metrics.surface import SurfaceDistances, surface_distances
 
 
@@ -22,11 +23,18 @@ class MaskPair:
         diagonal_mm: of the whole image.
     """
 
-    def __init__(self, reference: np.ndarray, prediction: np.ndarray, spacing_mm: Sequence[float]) -> None:
+    def __init__(
+        self,
+        reference: np.ndarray,
+        prediction: np.ndarray,
+        spacing_mm: Sequence[float],
+        probability: np.ndarray | None = None,
+    ) -> None:
         """
         Args:
             reference, prediction: (i, j, k) of the same shape, boolean or holding only 0 and 1.
             spacing_mm: voxel size along i, j, k.
+            probability: (i, j, k) of a lesion, where it is known; not a number where a voxel does not count.
 
         Raises:
             ValueError: shapes differ, an array is not binary or does not have three axes, a spacing is not positive.
@@ -37,11 +45,12 @@ class MaskPair:
             raise ValueError(f"the reference is {reference.shape} and the prediction {prediction.shape}")
         if spacing.shape != (3,) or not (np.isfinite(spacing).all() and (spacing > 0).all()):
             raise ValueError(f"the spacing must be three positive numbers, not {spacing_mm}")
+        self._whole = None if probability is None else (reference, probability)
         box = bounding_box(reference | prediction)
         self.reference, self.prediction = np.ascontiguousarray(reference[box]), np.ascontiguousarray(prediction[box])
         self.spacing_mm = spacing
         self.diagonal_mm = float(np.linalg.norm(spacing * reference.shape))
-        self._lesions: dict[int, LesionCounts] = {}
+        self._lesions: dict[int, Lesions] = {}
 
     @cached_property
     def n_reference(self) -> int:
@@ -73,10 +82,20 @@ class MaskPair:
             return None
         return surface_distances(self.reference, self.prediction, self.spacing_mm)
 
-    def lesions(self, connectivity: Literal[6, 26]) -> LesionCounts:
+    @cached_property
+    def precision_recall_area(self) -> float:
+        """See `precision_recall`; not a number where probabilities are not known."""
+        if self._whole is None:
+            return float("nan")
+        reference, probability = self._whole
+        if probability.shape == reference.shape and not (counts := ~np.isnan(probability)).all():
+            reference, probability = reference[counts], probability[counts]
+        return area_under_precision_recall(reference, probability)
+
+    def lesions(self, connectivity: Literal[6, 26]) -> Lesions:
         """Connected components of both."""
         if connectivity not in self._lesions:
-            self._lesions[connectivity] = count_lesions(self.reference, self.prediction, connectivity)
+            self._lesions[connectivity] = Lesions(self.reference, self.prediction, connectivity)
         return self._lesions[connectivity]
 
 

@@ -57,6 +57,13 @@ def read_masks(
     return of_reference, of_prediction, images[reference].GetSpacing()[::-1]
 
 
+def ignored_voxels(reference: Path, labels: Labels) -> np.ndarray | None:
+    """The voxels (z, y, x) that a reference says to ignore; None where the dataset has no such label."""
+    if labels.ignore is None:
+        return None
+    return sitk.GetArrayViewFromImage(_read_again(reference)) == labels.ignore
+
+
 def _read_again(path: Path) -> sitk.Image:
     """A file that is asked for once per model, as it is now."""
     try:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from nnunet_transformers.comparison.metrics.evaluation import Pair
 from nnunet_transformers.comparison.metrics.images import DataFolders
+from nnunet_transformers.comparison.metrics.probabilities import probabilities_beside
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Model, case_name
 
@@ -74,6 +75,13 @@ def validation_pairs(
     """
     pairs: list[Pair] = []
     absent: list[Absent] = []
+    of_model = {(entry.identifier, row["case"]): row["prediction"] for entry, row, _ in _cases(entries)}
+
+    def averaged(entry: Model | Ensemble, case: str) -> list[Path]:
+        """The predictions whose probabilities an ensemble is the mean of."""
+        members = entry.members if isinstance(entry, Ensemble) else ()
+        return [of_model[member, case] for member in members if (member, case) in of_model]
+
     for entry, row, fold in _cases(entries):
         model, case, prediction = names[entry.identifier], row["case"], row["prediction"]
         reference = data.reference(row["reference"])
@@ -90,6 +98,7 @@ def validation_pairs(
                     site=people.site(case),
                     reference=reference,
                     prediction=prediction,
+                    probabilities=probabilities_beside(averaged(entry, case) or [prediction]),
                 )
             )
     return pairs, absent
@@ -153,7 +162,8 @@ def test_set_pairs(
         for case, prediction in _segmentations(folder):
             if case in of_case:
                 subject, site = people.subject(case), people.site(case)
-                pairs.append(Pair(model, name, None, case, subject, site, of_case[case], prediction))
+                probabilities = probabilities_beside([prediction])
+                pairs.append(Pair(model, name, None, case, subject, site, of_case[case], prediction, probabilities))
             else:
                 absent.append(Absent(model, name, case, references / prediction.name))
     predicted = {pair.case for pair in pairs}

@@ -41,6 +41,7 @@ class ReportInput:
         data: where images, references and splits are.
         test_sets: predictions behind the scores of the sets other than cross-validation.
         metric: the one the answer, the figures and the ranking are about.
+        scoring: of `definitions.SCORINGS`: the metrics of the main table, by which models are ranked together.
         options: of the statistics, with the margins of equivalence.
         remarks: sentences a reader has to know first.
         notes: sentences about what is not shown.
@@ -57,6 +58,7 @@ class ReportInput:
     data: DataFolders
     test_sets: tuple[PredictedSet, ...] = ()
     metric: str = "dice"
+    scoring: str = "all"
     options: Options = field(default_factory=Options)
     remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from nnunet_transformers.common.words import joined
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.definitions import METRICS, SCORINGS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.reporting.checks import different_cases, without_doubled_cases
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.kept_tables import Tables, kept_or_computed, stamp_of
+from nnunet_transformers.comparison.statistics.challenge_ranks import ChallengeRanking, rank_as_challenge
 from nnunet_transformers.comparison.statistics.paired import comparisons
 from nnunet_transformers.comparison.statistics.ranks import Ranking, rank_models
 from nnunet_transformers.comparison.statistics.strata import (
@@ -37,6 +39,7 @@ class Numbers:
             see `statistics.strata`.
         rankings: per set, of the models that were scored on all of its cases.
         unranked: per set without a ranking, why there is none.
+        challenge: per set, the same models ranked by all metrics of the scoring.
         lesion_free: sets none of whose references holds a lesion: nothing is told of how lesions are segmented.
         lacking: per (set, model), the cases of the set another model has a value of the report's metric for and this
             one has not.
@@ -50,6 +53,7 @@ class Numbers:
     stratum_comparisons: pd.DataFrame
     rankings: Mapping[str, Ranking]
     unranked: Mapping[str, str]
+    challenge: Mapping[str, ChallengeRanking]
     lesion_free: frozenset[str]
     lacking: Mapping[tuple[str, str], list[str]]
     notes: tuple[str, ...]
@@ -95,6 +99,7 @@ def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
     lesion_free = _lesion_free(scores)
     rankings: dict[str, Ranking] = {}
     unranked: dict[str, str] = {}
+    challenge: dict[str, ChallengeRanking] = {}
     for name, rows in of_metric.groupby("set", sort=False):
         out = [model for where, model in not_scored if where == name]
         complete = rows[~rows["model"].isin(out)]
@@ -108,6 +113,11 @@ def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
             unranked[str(name)] = "no case has a defined value of every model."
         else:
             rankings[str(name)] = rank_models(complete, given.options)
+            ranked, said = _as_challenge(
+                scores[(scores["set"] == name) & scores["model"].isin(complete["model"])], given
+            )
+            challenge |= {str(name): ranked} if ranked else {}
+            notes += [f"Ranking by {given.scoring} ({name}): {text}." for text in said]
     return Numbers(
         scores,
         tables["summaries"],
@@ -116,6 +126,7 @@ def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
         _without_verdicts(with_volumes(tables["stratum_comparisons"], cuts), lesion_free),
         rankings,
         unranked,
+        challenge,
         lesion_free,
         lacking,
         (*notes, *(f"Ranking ({name}): {why}" for name, why in unranked.items())),
@@ -129,6 +140,27 @@ def _tables(scores: pd.DataFrame, of_metric: pd.DataFrame, given: ReportInput) -
         "stratum_summaries": stratum_summaries(of_metric, given.options),
         "stratum_comparisons": stratum_comparisons(of_metric, given.baseline, given.options),
     }
+
+
+def _as_challenge(scores: pd.DataFrame, given: ReportInput) -> tuple[ChallengeRanking | None, list[str]]:
+    """The models that have all metrics of the scoring ranked by them; and what was left out, as ends of sentences."""
+    defined = scores[scores["value"].notna()]
+    metrics = [name for name in SCORINGS[given.scoring] if name in set(defined["metric"])]
+    absent = [METRICS[name].label for name in SCORINGS[given.scoring] if name not in metrics]
+    said = [f"without {joined(absent)}, of which no model has a value"] if absent else []
+    models = {name: set(defined.loc[defined["metric"] == name, "model"]) for name in metrics}
+    lacking = [
+        model for model in dict.fromkeys(scores["model"]) if not all(model in there for there in models.values())
+    ]
+    said += [f"without {joined(lacking)}, which {_lacks(lacking)} a metric"] if lacking else []
+    ranked = scores[~scores["model"].isin(lacking)]
+    if ranked["model"].nunique() < 2:
+        return None, said
+    return rank_as_challenge(ranked, metrics, given.options), said
+
+
+def _lacks(models: Sequence[str]) -> str:
+    return "lacks" if len(models) == 1 else "lack"
 
 
 def _lesion_free(scores: pd.DataFrame) -> frozenset[str]:

@@ -8,10 +8,10 @@ from itertools import combinations
 import pandas as pd
 
 from nnunet_transformers.common.words import counted, joined, listed
-from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.definitions import METRICS, SCORINGS
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
-from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, p_value
+from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, p_value, percent
 from nnunet_transformers.comparison.reporting.full_tables import all_metrics, differences, every_case
 from nnunet_transformers.comparison.reporting.views import (
     MARKS,
@@ -27,8 +27,6 @@ from nnunet_transformers.comparison.reporting.views import (
 from nnunet_transformers.comparison.statistics.ranks import Ranking
 from nnunet_transformers.comparison.statistics.verdict import Verdict
 
-# What the main table shows of all metrics; the others are in the table of all metrics.
-_MAIN_METRICS = ("nsd_1mm", "hd95_mm", "absolute_volume_difference_ml", "lesion_f1_atlas", "lesion_f1_isles")
 _MOST_PANELS = 7
 
 
@@ -78,8 +76,54 @@ def rank_section(view: SetView) -> Section:
             Chart(f"critical_difference{view.suffix}", drawing, caption),
             Table("Average ranks.", ["", "average rank"], rows, name=f"ranks{view.suffix}", folded=True, data=data),
             _rank_tests(view, ranking),
+            *_challenge_tables(view),
         ],
     )
+
+
+def _challenge_tables(view: SetView) -> list[Block]:
+    """The models ranked by several metrics together, and how often one is ahead of another when subjects are drawn."""
+    ranking = view.numbers.challenge.get(view.name)
+    if ranking is None:
+        return []
+    order = list(ranking.places)
+    level = f"{100 * view.given.options.confidence:g} %"
+    rows: list[list[Cell]] = []
+    for model, below in zip(order, [*order[1:], None], strict=True):
+        place = ranking.places[model]
+        rows.append(
+            [
+                model,
+                Estimate(str(place.rank), f"{place.rank_low:.0f} to {place.rank_high:.0f}"),
+                Estimate(f"{place.mean_rank:.2f}", f"{place.mean_rank_low:.2f} to {place.mean_rank_high:.2f}"),
+                percent(ranking.ahead[model][below]) if below else "",
+            ]
+        )
+    of_what = joined([METRICS[name].label for name in ranking.metrics])
+    without = (
+        f" {counted(ranking.n_left_out, 'case')} without a value of every model left out." if ranking.n_left_out else ""
+    )
+    caption = (
+        f"Ranked on each case by each of {of_what}, then averaged [{level} intervals over subjects], over "
+        f"{counted(ranking.n_cases, 'case')} of {counted(ranking.n_subjects, 'subject')}.{without} Last column: in how "
+        "many resamples of the subjects a model stays ahead of the next one."
+    )
+    data = pd.DataFrame([{"model": model, **vars(place)} for model, place in ranking.places.items()])
+    head = ["", "rank", "mean rank", "ahead of the next"]
+    ahead = ranking.ahead
+    matrix = [[model, *(percent(ahead[model][other]) if other != model else "" for other in order)] for model in order]
+    long = [(model, other, ahead[model][other]) for model in order for other in order if other != model]
+    return [
+        Table(caption, head, rows, name=f"challenge_ranks{view.suffix}", data=data),
+        Table(
+            "In how many resamples of the subjects the model of the row is ahead of that of the column.",
+            ["", *order],
+            matrix,
+            name=f"challenge_order{view.suffix}",
+            folded=True,
+            data=pd.DataFrame(long, columns=["model", "other_model", "ahead"]),
+        ),
+    ]
 
 
 def _rank_tests(view: SetView, ranking: Ranking) -> Table:
@@ -111,7 +155,8 @@ def main_table(view: SetView) -> Table:
     """Mean, interval and mark of each model by the main metrics, best first."""
     summaries = view.of(view.numbers.summaries)
     there = list(dict.fromkeys(summaries["metric"]))
-    metrics = [METRICS[name] for name in dict.fromkeys([view.given.metric, *_MAIN_METRICS]) if name in there]
+    shown = dict.fromkeys([view.given.metric, *SCORINGS[view.given.scoring]])
+    metrics = [METRICS[name] for name in shown if name in there]
     verdicts = view.of(view.numbers.comparisons).set_index(["metric", "model"])["verdict"].to_dict()
     by_model = summaries.set_index(["model", "metric"]).to_dict("index")
     ranks = view.ranks
@@ -137,8 +182,10 @@ def main_table(view: SetView) -> Table:
         f"{METRICS[metric].label} within {margin:g} {METRICS[metric].unit}".rstrip()
         for metric, margin in margins.items()
     )
+    by_challenge = view.given.scoring != "all"
+    first = f"best by the ranks of {view.given.scoring}" if by_challenge else f"best {view.metric.label}"
     caption = (
-        f"Mean [{level} interval] over n cases, best {view.metric.label} first. Against the baseline, Holm-corrected: "
+        f"Mean [{level} interval] over n cases, {first} first. Against the baseline, Holm-corrected: "
         f"▲ better, ▼ worse, ≈ equivalent ({equivalence or 'no margin stated'}), no mark: undecided. † lacks cases: "
         "its mean is not comparable."
     )

@@ -58,14 +58,20 @@ class SetView:
 
     @cached_property
     def ranks(self) -> dict[str, int | None]:
-        """The models by their mean, best first, each with its rank; those that lack cases come last and have none."""
+        """The models best first, each with its rank; those that lack cases come last and have none.
+
+        By the mean, or by the ranks of a challenge where its scoring was asked for.
+        """
         rows = self.of(self.numbers.summaries)
         means = rows[rows["metric"] == self.given.metric].set_index("model")["mean"]
         ordered = (means.loc[self.models] * self.metric.sign).sort_values(ascending=False, kind="stable")
         complete = [model for model in ordered.index if not self.lacks(model) and not math.isnan(means[model])]
-        rank_of = {model: 1 + int((ordered[complete] > ordered[model]).sum()) for model in complete}
-        others = [model for model in ordered.index if model not in rank_of]
-        return {str(model): rank_of.get(model) for model in [*complete, *others]}
+        rank_of = {str(model): 1 + int((ordered[complete] > ordered[model]).sum()) for model in complete}
+        if self.given.scoring != "all":
+            by_challenge = self.numbers.challenge.get(self.name)
+            rank_of = {model: place.rank for model, place in by_challenge.places.items()} if by_challenge else {}
+        others = [str(model) for model in ordered.index if model not in rank_of]
+        return rank_of | dict.fromkeys(others)
 
     @cached_property
     def compared(self) -> pd.DataFrame:

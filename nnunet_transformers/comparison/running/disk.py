@@ -18,7 +18,7 @@ def probabilities_bytes(experiment: Experiment, folders: Folders) -> int:
 
     0 where none are kept, and without the images of a dataset that are not there.
     """
-    if experiment.ensembles == "none":
+    if not experiment.needs_probabilities:
         return 0
     total = 0
     for dataset in experiment.datasets:

@@ -46,8 +46,8 @@ class Place:
 
     @property
     def probabilities(self) -> bool:
-        """Whether ensembles are made of the validations and predictions, which takes their probabilities."""
-        return self.experiment.ensembles != "none"
+        """Whether validations and predictions keep their probabilities."""
+        return self.experiment.needs_probabilities
 
     def fold(self, model: Model, number: int) -> Path:
         """Where nnU-Net trains a fold."""

@@ -14,6 +14,7 @@ from helpers import permissions
 from helpers.atlas_tree import RAS, save, voxels
 
 from nnunet_transformers.common.volumes import nifti
+from nnunet_transformers.common.volumes.stored import BadFileError
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def image(tmp_path: Path) -> Path:
     return save(tmp_path / "T1w.nii.gz", voxels("a"))
 
 
-def refusal(path: Path) -> nifti.BadFileError:
-    with pytest.raises(nifti.BadFileError) as caught:
+def refusal(path: Path) -> BadFileError:
+    with pytest.raises(BadFileError) as caught:
         nifti.read(path)
     return caught.value
 

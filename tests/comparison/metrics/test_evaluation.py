@@ -19,9 +19,11 @@ from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.evaluation import Pair, evaluate, update
 from nnunet_transformers.comparison.metrics.labels import Labels
+from nnunet_transformers.comparison.metrics.probabilities import probabilities_beside
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, read_scores
 
 SHAPE = (10, 12, 14)
+OF_MASKS = [name for name, metric in METRICS.items() if not metric.needs_probability]
 
 
 def mask(*corner: int, size: int = 3) -> np.ndarray:
@@ -69,20 +71,21 @@ def test_the_table_has_a_row_for_each_case_and_metric_in_the_order_given(pairs: 
     scores = evaluate(pairs)
     assert list(scores.columns) == list(COLUMNS)
     assert scores["fold"].dtype == "Int64"
-    assert scores["metric"].tolist() == list(METRICS) * len(pairs)
-    assert scores["case"].tolist() == [pair.case for pair in pairs for _ in METRICS]
+    assert scores["metric"].tolist() == OF_MASKS * len(pairs)
+    assert scores["case"].tolist() == [pair.case for pair in pairs for _ in OF_MASKS]
     assert scores.loc[scores["set"] == "clinic", "fold"].isna().all()
     assert value(scores, "unet", "a", "dice") == 1
     assert np.isnan(value(scores, "unet", "t", "lesion_recall_atlas"))
-    assert scores["reference_ml"].tolist() == pytest.approx([v for c in "abtabt" for v in [(c != "t") * 0.0405] * 15])
+    volumes = [(case != "t") * 0.0405 for case in "abtabt" for _ in OF_MASKS]
+    assert scores["reference_ml"].tolist() == pytest.approx(volumes)
 
 
 def test_spacing_of_the_file_goes_with_its_axes(pairs: list[Pair]) -> None:
     scores = evaluate(pairs)
     reference, prediction = mask(2, 3, 4).astype(bool), mask(3, 3, 4).astype(bool)
     expected = case_metrics(reference, prediction, (3.0, 1.0, 0.5))
-    assert {name: value(scores, "swin", "a", name) for name in METRICS} == pytest.approx(
-        {name: expected[name] for name in METRICS}
+    assert {name: value(scores, "swin", "a", name) for name in OF_MASKS} == pytest.approx(
+        {name: expected[name] for name in OF_MASKS}
     )
     assert value(scores, "swin", "a", "hd95_mm") == 3
 
@@ -269,3 +272,70 @@ def test_after_an_interruption_or_an_error_scored_cases_are_not_computed_again(
     update(table, pairs)
     assert computed == []
     assert sorted(path.name for path in tmp_path.glob("*scores*")) == ["scores.cases.jsonl", "scores.csv"]
+
+
+def with_probabilities(pair: Pair, *channels: np.ndarray) -> Pair:
+    """The pair with the file that nnU-Net writes beside a prediction."""
+    path = pair.prediction.with_name(f"{pair.case}.npz")
+    np.savez_compressed(path, probabilities=np.stack(channels).astype(np.float32))
+    return dataclasses.replace(pair, probabilities=probabilities_beside([pair.prediction]))
+
+
+def test_probabilities_beside_a_prediction_are_scored_and_scored_anew_when_they_change(
+    pairs: list[Pair], tmp_path: Path
+) -> None:
+    pair, *_ = pairs
+    lesion = np.where(mask(2, 3, 4), 0.9, 0.2)
+    lesion[0, 0, 0] = 0.95
+    pairs[0] = pair = with_probabilities(pair, 1 - lesion, lesion)
+    scores = update(tmp_path / "scores.csv", pairs)
+    # 27 voxels of lesion below one voxel that is none: from (0, 0) straight to (1, 27/28), and on to (0, 1) before it.
+    assert value(scores, "unet", "a", "pr_auc") == pytest.approx(27 / 28 / 2)
+    assert np.isnan(value(scores, "swin", "a", "pr_auc"))
+    lesion[0, 0, 0] = 0.1
+    with_probabilities(pair, 1 - lesion, lesion)
+    assert value(update(tmp_path / "scores.csv", pairs), "unet", "a", "pr_auc") == 1
+    pairs[0] = dataclasses.replace(pair, probabilities=())
+    assert "pr_auc" not in set(update(tmp_path / "scores.csv", pairs)["metric"])
+
+
+def test_an_ensemble_has_the_mean_of_its_members_probabilities(pairs: list[Pair]) -> None:
+    lesion = np.where(mask(2, 3, 4), 0.9, 0.2)
+    other = np.where(mask(2, 3, 4), 0.1, 0.2)  # the mean finds what this one does not
+    files = [
+        path
+        for pair, probability in zip((pairs[0], pairs[3]), (lesion, other), strict=True)
+        for path in with_probabilities(pair, 1 - probability, probability).probabilities
+    ]
+    assert value(evaluate([dataclasses.replace(pairs[0], probabilities=(files[1],))]), "unet", "a", "pr_auc") < 0.1
+    assert value(evaluate([dataclasses.replace(pairs[0], probabilities=tuple(files))]), "unet", "a", "pr_auc") == 1
+
+
+def test_the_probability_of_several_labels_is_their_sum_and_ignored_voxels_do_not_count(pairs: list[Pair]) -> None:
+    pair, *_ = pairs
+    core, rim = np.where(mask(2, 3, 4), 0.4, 0.0), np.where(mask(2, 3, 4), 0.4, 0.0)
+    rim[0, 0, :2] = 0.7
+    pair = with_probabilities(pair, 1 - core - rim, core, rim)
+    assert value(evaluate([pair], labels=Labels((1, 2), channels=(1, 2))), "unet", "a", "pr_auc") == 1
+    of_rim = evaluate([pair], labels=Labels((1,), channels=(2,)))
+    assert value(of_rim, "unet", "a", "pr_auc") == pytest.approx(27 / 29 / 2)
+    reference = mask(2, 3, 4)
+    reference[0, 0, :2] = 3
+    write_anisotropic(pair.reference, reference)
+    assert value(evaluate([pair], labels=Labels((1,), 3, (2,))), "unet", "a", "pr_auc") == 1
+    assert "pr_auc" not in set(evaluate([pair], labels=Labels((1,), 3, ()))["metric"])
+
+
+@pytest.mark.parametrize("damage", ["cut", "shape", "channels", "key"])
+def test_probabilities_that_cannot_be_used_are_an_error_that_names_them(pairs: list[Pair], damage: str) -> None:
+    pair, *_ = pairs
+    lesion = np.zeros(SHAPE if damage != "shape" else (3, 3, 3))
+    pair = with_probabilities(pair, *([lesion] * (1 if damage == "channels" else 2)))
+    (path,) = pair.probabilities
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-50])
+    if damage == "key":
+        np.savez(path, softmax=lesion)
+    with pytest.raises(ComparisonError, match=str(path)) as caught:
+        evaluate([pair])
+    assert caught.value.code == "UNREADABLE_PROBABILITIES"

@@ -17,9 +17,11 @@ from nnunet_transformers.comparison.metrics.labels import Labels, dataset_labels
     [
         ({"lesion": 1}, (), Labels()),
         ({"lesion": 1, "ignore": 2}, (), Labels(ignore=2)),
-        ({"lesion": [1, 2]}, (), Labels((1, 2))),
-        ({"lesion": 1, "core": 2, "ignore": 3}, (2, 1), Labels((1, 2), ignore=3)),
-        ({"whole": [1, 2], "core": [2]}, (2,), Labels((2,))),
+        ({"lesion": [1, 2]}, (), Labels((1, 2), channels=(0,))),
+        ({"lesion": 1, "core": 2, "ignore": 3}, (2, 1), Labels((1, 2), ignore=3, channels=(1, 2))),
+        ({"whole": [1, 2], "core": [2]}, (2,), Labels((2,), channels=(1,))),
+        ({"whole": [1, 2], "core": [2]}, (1, 2), Labels((1, 2), channels=(0,))),
+        ({"whole": [1, 2], "core": [2]}, (1,), Labels((1,), channels=())),
     ],
 )
 def test_one_label_or_region_needs_no_name(labels: dict[str, object], lesion: Sequence[int], expected: Labels) -> None:
@@ -37,4 +39,4 @@ def test_several_labels_are_one_error_that_tells_how_to_name_them(tmp_path: Path
 
 
 def test_without_a_dataset_json_the_given_labels_are_taken(tmp_path: Path) -> None:
-    assert read_labels(tmp_path / "dataset.json", [3]) == Labels((3,))
+    assert read_labels(tmp_path / "dataset.json", [3]) == Labels((3,), channels=(3,))

@@ -43,6 +43,21 @@ def test_indi_cases_are_found_with_site_session_and_every_mask(tmp_path: Path) -
     }
 
 
+@pytest.mark.parametrize("ending", [".nrrd", ".seg.nrrd", ".mha"])
+def test_masks_in_other_forms_are_taken_where_there_is_none_as_nifti(tmp_path: Path, ending: str) -> None:
+    indi(tmp_path, "Site1", "031768", "t01", n_masks=0)
+    put(tmp_path, f"Site1/031768/t01/031768_LesionSmooth_stx{ending}")
+    indi(tmp_path, "Site1", "031769", "t01", n_masks=1)
+    put(tmp_path, f"Site1/031769/t01/031769_LesionSmooth_stx{ending}")
+    found = LAYOUT.find(tmp_path)
+    assert not found.findings
+    folder = "Site1/031768/t01/031768_LesionSmooth_stx"
+    assert [case.masks for case in found.cases] == [
+        (folder + ending,),
+        (folder.replace("031768", "031769") + ".nii.gz",),
+    ]
+
+
 def test_masks_of_one_time_point_stay_with_the_image_of_that_time_point(tmp_path: Path) -> None:
     indi(tmp_path, "Site1", "031768", "t01", n_masks=2)
     indi(tmp_path, "Site1", "031768", "t02", n_masks=1)
