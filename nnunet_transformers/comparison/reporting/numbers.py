@@ -18,6 +18,7 @@ from nnunet_transformers.comparison.reporting.kept_tables import Tables, kept_or
 from nnunet_transformers.comparison.statistics.challenge_ranks import ChallengeRanking, rank_as_challenge
 from nnunet_transformers.comparison.statistics.paired import comparisons
 from nnunet_transformers.comparison.statistics.ranks import Ranking, rank_models
+from nnunet_transformers.comparison.statistics.sites import Heterogeneity, site_agreement
 from nnunet_transformers.comparison.statistics.strata import (
     lesion_size_cuts,
     stratum_comparisons,
@@ -40,6 +41,7 @@ class Numbers:
         rankings: per set, of the models that were scored on all of its cases.
         unranked: per set without a ranking, why there is none.
         challenge: per set, the same models ranked by all metrics of the scoring.
+        agreement: per set and model, how its difference to the baseline varies between sites.
         lesion_free: sets none of whose references holds a lesion: nothing is told of how lesions are segmented.
         lacking: per (set, model), the cases of the set another model has a value of the report's metric for and this
             one has not.
@@ -54,6 +56,7 @@ class Numbers:
     rankings: Mapping[str, Ranking]
     unranked: Mapping[str, str]
     challenge: Mapping[str, ChallengeRanking]
+    agreement: Mapping[str, Mapping[str, Heterogeneity]]
     lesion_free: frozenset[str]
     lacking: Mapping[tuple[str, str], list[str]]
     notes: tuple[str, ...]
@@ -127,6 +130,7 @@ def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
         rankings,
         unranked,
         challenge,
+        {str(name): site_agreement(rows, given.baseline) for name, rows in of_metric.groupby("set", sort=False)},
         lesion_free,
         lacking,
         (*notes, *(f"Ranking ({name}): {why}" for name, why in unranked.items())),

@@ -92,7 +92,7 @@ def sections(
 ) -> list[Section]:
     """The sections of what was read, computed and drawn."""
     curves, curve_notes = trainings.learning_curves(evidence)
-    runtime, runtime_notes = trainings.runtime(evidence)
+    runtime, runtime_notes = trainings.runtime(evidence, numbers.summaries)
     examples, picture_notes = examples_section(evidence, pictures, views[0].shown[:MOST_PREDICTIONS])
     notes = [*_score_notes(evidence, numbers), *curve_notes, *runtime_notes, *picture_notes]
     of_sets = [
