@@ -12,7 +12,7 @@ from typing import Any
 
 from dataset_conversion.checks.across import voxel_digests
 from dataset_conversion.convert import convert
-from dataset_conversion.dataset.target import raw_folder_or_environment
+from dataset_conversion.dataset.target import finish_earlier, raw_folder_or_environment
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import Layout, Scan
@@ -56,6 +56,8 @@ def merge(
     """
     options = options or ConvertOptions()
     raw_folder = raw_folder_or_environment(target.raw_folder)
+    if not options.work.dry_run:
+        finish_earlier(raw_folder)
     a, b = (_read(_folder(given, raw_folder)) for given in (first, second))
     if a.channels != b.channels:
         problem = f"{a.folder.name} has the channels {', '.join(a.channels)}, {b.folder.name} {', '.join(b.channels)}"
@@ -84,7 +86,7 @@ def merge(
 
 def _folder(given: str | int | Path, raw_folder: Path) -> Path:
     """A path as it is; a number or a name by what the raw folder has."""
-    if Path(str(given)).is_dir():
+    if os.path.isdir(str(given)):
         return Path(str(given)).resolve()
     wanted = re.fullmatch(r"(?:Dataset)?0*(\d+)", str(given))
     folders = sorted(raw_folder.glob("Dataset*_*"))
@@ -104,13 +106,13 @@ def _folder(given: str | int | Path, raw_folder: Path) -> Path:
 def _read(folder: Path) -> _Dataset:
     dataset = _json(folder / "dataset.json")
     table = folder / "cases.tsv"
-    if "channel_names" not in dataset or not table.is_file():
+    if "channel_names" not in dataset or not os.path.isfile(table):
         remedy = "Convert its source with `nnunet-transformers convert` first: subjects are known from its cases.tsv."
         raise stop("NO_DATASET", f"{folder} is not a dataset that this command converted", remedy)
     channels = tuple(dataset["channel_names"].values())
     listed = dataset.get("dataset", {})
     cases = tuple(_own_files(folder, case, channels, listed) for case in case_table.read(table))
-    missing = [path for case in cases for path in (*case.images.values(), *case.masks) if not Path(path).is_file()]
+    missing = [path for case in cases for path in (*case.images.values(), *case.masks) if not os.path.isfile(path)]
     if missing:
         findings = [Finding("NO_DATASET", f"{path} is missing", "Convert its source again.") for path in missing]
         raise ConversionError(findings)

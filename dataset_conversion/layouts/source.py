@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -39,9 +40,9 @@ def list_files(source: Path, expected: str) -> tuple[list[PurePosixPath], list[F
     Raises:
         ConversionError: NO_SOURCE where it is not a folder.
     """
-    if not source.is_dir():
-        problem = "is not a folder" if source.exists() else "does not exist"
-        remedy = "Unpack the archive and give its folder. " if source.is_file() else ""
+    if not os.path.isdir(source):
+        problem = "is not a folder" if os.path.exists(source) else "does not exist, or lies where you may not enter"
+        remedy = "Unpack the archive and give its folder. " if os.path.isfile(source) else ""
         raise stop("NO_SOURCE", f"{source} {problem}", remedy + expected)
     paths, unreadable = walk(source)
     findings = [
