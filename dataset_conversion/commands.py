@@ -17,6 +17,7 @@ from dataset_conversion.options import (
     Target,
     Work,
 )
+from nnunet_transformers.common import interrupts
 from nnunet_transformers.common.command_line import Argument, Command, Group, Option
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ class Merge:
     work: Annotated[Work, Group("the run")]
 
 
+@interrupts.at_once()
 def _convert(arguments: Convert) -> int:
     from dataset_conversion.alignment.itk import silence_warnings
     from dataset_conversion.convert import convert
@@ -187,6 +189,7 @@ def _convert(arguments: Convert) -> int:
     return _show(convert(arguments.data.source, layout, arguments.target, arguments.options))
 
 
+@interrupts.at_once()
 def _merge(arguments: Merge) -> int:
     from dataset_conversion.alignment.itk import silence_warnings
     from dataset_conversion.memory import keep_freed_memory
@@ -203,6 +206,7 @@ def _show(result: Conversion) -> int:
     return 0
 
 
+@interrupts.at_once()
 def _scan(arguments: Source) -> int:
     from dataset_conversion.convert import scan
     from dataset_conversion.tables.case_table import to_tsv

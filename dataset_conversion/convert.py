@@ -13,7 +13,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from dataset_conversion.checks.case import reference_image
-from dataset_conversion.dataset.target import name_problems, new_dataset, raw_folder_or_environment
+from dataset_conversion.dataset.target import finish_earlier, name_problems, new_dataset, raw_folder_or_environment
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion, Job, no_training_case, run
 from dataset_conversion.layouts import LAYOUTS, Layout, Scan
@@ -40,7 +40,7 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
     """Convert a folder to `<raw_folder>/Dataset<NNN>_<name>`.
 
     The dataset folder appears complete or not at all: cases are checked and written in a hidden folder beside it, which
-    an error removes, and from which the same call goes on after an interruption.
+    an error removes, and from which the same call goes on after an interruption, or when a full disk has room again.
 
     Args:
         source: the data folder; it is only read.
@@ -49,7 +49,7 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
         options: see `options.py`; all have defaults.
 
     Raises:
-        ConversionError: naming all that is wrong. Nothing has been written then.
+        ConversionError: naming all that is wrong. Nothing has been written then, but in that folder where it says so.
     """
     source = Path(source)
     options = options or ConvertOptions()
@@ -58,7 +58,8 @@ def convert(source: Path, layout: str | Layout, target: Target, options: Convert
         options = replace(options, masks=chosen.masks)
     _check_options(target, options)
     raw_folder = raw_folder_or_environment(target.raw_folder)
-    folder = new_dataset(raw_folder, target.dataset_id, target.name)
+    finished = [] if options.work.dry_run else finish_earlier(raw_folder)
+    folder = new_dataset(raw_folder, target.dataset_id, target.name, finished)
     scanned = chosen.find(source)
     channels, exclude, privacy = options.channels, options.checks.exclude, options.privacy
     secret, link = b"", target.link

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,6 +28,7 @@ from dataset_conversion.qc import coarse, montage, occupancy
 from dataset_conversion.selection import Exclusion
 from dataset_conversion.tables import case_table
 from dataset_conversion.tables.case_table import Case
+from nnunet_transformers.common import interrupts
 from nnunet_transformers.common.problems import MAX_SHOWN, Finding
 from nnunet_transformers.common.staging import new_folders, partial_folder
 from nnunet_transformers.common.words import counted, joined
@@ -339,43 +340,51 @@ def run(jobs: Sequence[Job], *, dry_run: bool = False) -> list[Conversion]:
     """Make all datasets or none of them.
 
     Raises:
-        ConversionError: naming all that is wrong with one. Nothing has been written then.
+        ConversionError: naming all that is wrong with one. Nothing is left then, but what is finished where the system
+            would write no more.
     """
     if dry_run:
         return _run(jobs, [None] * len(jobs))
     targets = [job.target for job in jobs]
     try:
-        with new_folders(targets, resume=True, check=refuse_taken) as stagings:
-            return _run(jobs, stagings)
+        with (
+            interrupts.last_words(lambda: _what_is_left(targets)),
+            new_folders(targets, resume=True, check=refuse_taken) as stagings,
+        ):
+            result = _run(jobs, stagings)
+            # Only now: what is written above may fill the disk, and the next run goes on from the records.
+            for staging in stagings:
+                shutil.rmtree(staging / records.FOLDER)
+            return result
     except OSError as error:
         problem = f"cannot write {joined([str(target) for target in targets])}: {error.strerror or error}"
         remedy = "Check the folder's permissions and the free space."
-        if error.errno == errno.EXDEV:
-            remedy = "The source is on another file system: use --link auto or symlink."
-        finding = Finding("CANNOT_WRITE", problem, remedy)
-        raise ConversionError([finding], "Nothing was left there.") from None
-    except KeyboardInterrupt:
-        partial = joined([str(partial_folder(target)) for target in targets])
-        print(f"The same command goes on from here; to give up, delete {partial}", file=sys.stderr)
-        raise
+        raise ConversionError([Finding("CANNOT_WRITE", problem, remedy)], _what_is_left(targets)) from None
+
+
+def _what_is_left(targets: Sequence[Path]) -> str:
+    """What a run that was stopped leaves, and what to do with it."""
+    partial = [str(partial_folder(target)) for target in targets if os.path.isdir(partial_folder(target))]
+    if partial:
+        return f"What is finished is kept: the same command goes on from here; to give up, delete {joined(partial)}"
+    complete = [str(target) for target in targets if os.path.isdir(target)]
+    return f"{joined(complete)} had been completed." if complete else "Nothing was written."
 
 
 def _run(jobs: Sequence[Job], stagings: Sequence[Path | None]) -> list[Conversion]:
-    # Records are gone once a dataset is finished, so all are processed before, for an interrupted run to go on.
     done = [job.process(staging) for job, staging in zip(jobs, stagings, strict=True)]
     return [job.finish(staging, own) for job, staging, own in zip(jobs, stagings, done, strict=True)]
 
 
 def _complete(staging: Path, kept: Sequence[CheckedCase], texts: Mapping[str, str]) -> None:
-    """Write the texts, and remove what does not belong to the dataset: records, and what an interrupted run left."""
-    shutil.rmtree(staging / records.FOLDER, ignore_errors=True)
+    """Write the texts, and remove what an interrupted run left and does not belong to the dataset, but the records."""
     for name, text in texts.items():
         (staging / name).parent.mkdir(exist_ok=True)
         (staging / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     expected = {staging / destination for one in kept for _, destination in destinations(one)}
     expected |= {staging / name for name in texts}
     for path in staging.rglob("*"):
-        if not path.is_dir() and path not in expected:
+        if not path.is_dir() and path not in expected and path.parent.name != records.FOLDER:
             path.unlink()
     for folder in ("labelsTs", "transforms"):
         if (staging / folder).is_dir() and not any((staging / folder).iterdir()):

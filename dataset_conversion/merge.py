@@ -12,7 +12,7 @@ from typing import Any
 
 from dataset_conversion.checks.across import voxel_digests
 from dataset_conversion.convert import convert
-from dataset_conversion.dataset.target import raw_folder_or_environment
+from dataset_conversion.dataset.target import finish_earlier, raw_folder_or_environment
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.job import Conversion
 from dataset_conversion.layouts import Layout, Scan
@@ -56,6 +56,8 @@ def merge(
     """
     options = options or ConvertOptions()
     raw_folder = raw_folder_or_environment(target.raw_folder)
+    if not options.work.dry_run:
+        finish_earlier(raw_folder)
     a, b = (_read(_folder(given, raw_folder)) for given in (first, second))
     if a.channels != b.channels:
         problem = f"{a.folder.name} has the channels {', '.join(a.channels)}, {b.folder.name} {', '.join(b.channels)}"

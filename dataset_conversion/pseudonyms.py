@@ -25,7 +25,7 @@ from pathlib import Path
 
 from dataset_conversion.errors import ConversionError, stop
 from dataset_conversion.tables.case_table import Case, case_name
-from nnunet_transformers.common.files import write_secret
+from nnunet_transformers.common.files import secret_partial, write_secret
 from nnunet_transformers.common.locks import exclusive
 from nnunet_transformers.common.problems import Finding
 
@@ -101,6 +101,7 @@ class Pseudonyms:
                 if save:
                     # On a file of its own, which stays: the key file is replaced when it is saved.
                     lock.enter_context(exclusive(path.with_name(f".{path.name}.lock")))
+                    secret_partial(path).unlink(missing_ok=True)  # of a run that was killed: it holds the old names
                 before = path.read_bytes() if path.exists() else None
             pseudonyms = cls(secrets.token_bytes(_SECRET_BYTES), {}, {}) if before is None else cls._parse(path, before)
             yield pseudonyms
@@ -294,6 +295,6 @@ def _usable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:  # a link to itself is the latter up to Python 3.12
-        remedy = "Its folder must exist, and you must be allowed to read and write there."
+        remedy = "Its folder must exist and have room, and you must be allowed to read and write there."
         reason = getattr(error, "strerror", None) or error
         raise stop("KEY_UNUSABLE", f"cannot use the key file {path}: {reason}", remedy) from None

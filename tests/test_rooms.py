@@ -17,7 +17,8 @@ CONVERSION = Path(dataset_conversion.__file__).parent
 # From the ground up; a room may import those before it.
 FLOORS = {
     "nnunet_transformers": (
-        *("common", "networks", "planning", "weights", "training", "plugin", "phantom", "comparison", "demo", "cli"),
+        *("common", "networks", "planning", "weights", "training", "plugin", "phantom", "comparison", "demo"),
+        *("cli", "__main__"),
     ),
     "nnunet_transformers.comparison": (
         *("errors", "nnunet", "metrics", "experiment", "statistics", "running", "reporting", "compare"),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from dataset_conversion.errors import stop
 from nnunet_transformers.common.problems import Finding, writing_to
+from nnunet_transformers.common.staging import finish_renames
+from nnunet_transformers.common.words import joined
 
 
 def raw_folder_or_environment(raw_folder: Path | None) -> Path:
@@ -34,13 +38,28 @@ def name_problems(dataset_id: int, name: str) -> list[str]:
     return problems
 
 
-def new_dataset(raw_folder: Path, dataset_id: int, name: str) -> Path:
+def finish_earlier(raw_folder: Path) -> list[Path]:
+    """Put datasets in place that were complete when an earlier run was killed, and say so."""
+    finished = finish_renames(raw_folder)
+    if finished:
+        names = joined([str(folder) for folder in finished])
+        print(f"An earlier run was killed as it put {names} in place; this is done now.", file=sys.stderr)
+    return finished
+
+
+def new_dataset(raw_folder: Path, dataset_id: int, name: str, finished: Sequence[Path] = ()) -> Path:
     """The folder to make, which does not exist yet and whose id is free.
+
+    Args:
+        finished: what `finish_earlier` has put in place.
 
     Raises:
         ConversionError: TARGET_EXISTS or ID_TAKEN.
     """
     target = raw_folder / f"Dataset{dataset_id:03d}_{name}"
+    if target in finished:
+        remedy = "Nothing is left to do, unless you want it otherwise: then delete it, or choose another dataset id."
+        raise stop("TARGET_EXISTS", f"{target} exists already: it was complete when an earlier run was killed", remedy)
     with writing_to(raw_folder):  # nor can a folder be looked into by whoever may not
         refuse_taken(target)
     return target
@@ -58,7 +77,7 @@ def refuse_taken(target: Path) -> None:
     dataset_id = int(numbered.removeprefix("Dataset"))
     places = {target.parent}
     places |= {Path(os.environ[key]) for key in ("nnUNet_preprocessed", "nnUNet_results") if os.environ.get(key)}
-    for place in sorted(places):
+    for place in sorted(filter(os.path.isdir, places)):
         for other in sorted(place.glob(f"{numbered}*")):
             if other.name != target.name:
                 problem = f"dataset id {dataset_id} is taken by {other}; nnU-Net refuses two datasets with one id"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -10,11 +11,15 @@ import numpy as np
 
 from dataset_conversion.checks.case import CaseVoxels, CheckedCase
 from dataset_conversion.checks.file import CheckedFile, Reading
+from dataset_conversion.errors import stop
 from dataset_conversion.options import Link
 from nnunet_transformers.common.volumes import nifti
 
 # Other types, and scaled values, become float32, which is what nnU-Net's reader makes of every image.
 _KEPT_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32")
+
+_LINKS: dict[Link, tuple[str, ...]] = {"copy": (), "symlink": ("symlink",), "hard": ("link",)}
+"""Functions of `os` that make a kind of link."""
 
 
 def destinations(checked: CheckedCase) -> list[tuple[CheckedFile, str]]:
@@ -47,7 +52,8 @@ def write_case(checked: CheckedCase, voxels: CaseVoxels, source: Path, dataset: 
             are, for dataset.json to name them, and treats others as "auto" does.
 
     Raises:
-        OSError: where a file cannot be written, or not linked as asked.
+        OSError: where a file cannot be written.
+        ConversionError: where one cannot be linked as asked.
     """
     for file, destination in destinations(checked):
         path = dataset / destination
@@ -61,20 +67,17 @@ def write_case(checked: CheckedCase, voxels: CaseVoxels, source: Path, dataset: 
 
 
 def _place(path: Path, destination: Path, link: Link) -> None:
-    if link in ("auto", "hard", "reference"):
+    for way in _LINKS.get(link, ("link", "symlink")):
         try:
-            os.link(path, destination)
+            getattr(os, way)(path, destination)
             return
-        except OSError:  # another file system, or one without hard links, or not allowed to link other people's files
-            if link == "hard":
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
-    if link != "copy":
-        try:
-            os.symlink(path, destination)
-            return
-        except OSError:  # a file system without them
-            if link == "symlink":
-                raise
+            # Another file system, or one without such links, or not allowed to link other people's files.
+            if link in ("hard", "symlink"):
+                problem = f"cannot link {destination.name} as asked (--link {link}): {error.strerror}"
+                raise stop("CANNOT_WRITE", problem, "Use --link auto, which takes what is possible.") from None
     shutil.copyfile(path, destination)
 
 

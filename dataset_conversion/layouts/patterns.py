@@ -136,11 +136,12 @@ def find_cases(patterns: Patterns, source: Path) -> Scan:
         if _has_image(own):
             sessions_with_image[subject].append(session or "none")
     cases, unused = [], {}
+    beside = _beside(files_of, found.unused)
     for (subject, session), own in files_of.items():
-        beside = _beside(own, files, found.unused)
-        case, problems = _case(patterns, subject, session, own, sessions_with_image[subject], beside)
+        around = beside[subject, session]
+        case, problems = _case(patterns, subject, session, own, sessions_with_image[subject], around)
         cases.append(case)
-        unused[case.case] = tuple(map(str, beside))
+        unused[case.case] = tuple(map(str, around))
         findings += problems
     cases.sort(key=lambda case: case.case)
     findings.sort(key=lambda finding: finding.case)
@@ -239,14 +240,21 @@ def _in_other_forms(
     return taken, [Finding("OTHER_FORMS", problem, remedy, files=_listing("not used", left_out), severity="warning")]
 
 
-def _beside(own: Sequence[_File], files: Sequence[_File], unused: Iterable[PurePosixPath]) -> list[PurePosixPath]:
-    """The unused files in the folders of a case; of a folder of several cases those that name its subject."""
-    folders = {file.path.parent for file in own}
-    shared = {file.path.parent for file in files if (file.subject, file.session) != (own[0].subject, own[0].session)}
-    subject = own[0].subject.removeprefix("sub-")
-    return [
-        path for path in unused if path.parent in folders and (path.parent not in shared or subject in as_text(path))
-    ]
+def _beside(
+    files_of: Mapping[tuple[str, str], Sequence[_File]], unused: Iterable[PurePosixPath]
+) -> dict[tuple[str, str], list[PurePosixPath]]:
+    """The unused files in the folders of each case; of a folder of several cases those that name its subject."""
+    cases_in: dict[PurePosixPath, set[tuple[str, str]]] = defaultdict(set)
+    for key, own in files_of.items():
+        for file in own:
+            cases_in[file.path.parent].add(key)
+    found: dict[tuple[str, str], list[PurePosixPath]] = {key: [] for key in files_of}
+    for path in unused:
+        there = cases_in.get(path.parent, set())
+        for subject, session in there:
+            if len(there) == 1 or subject.removeprefix("sub-") in as_text(path):
+                found[subject, session].append(path)
+    return found
 
 
 def _stem(path: PurePosixPath) -> str:

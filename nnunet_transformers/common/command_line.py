@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from nnunet_transformers import __version__
+from nnunet_transformers.common import interrupts
 from nnunet_transformers.common.problems import UserError
 
 _Place: TypeAlias = argparse._ActionsContainer
@@ -98,7 +99,12 @@ class Command:
 
 
 def main(commands: Sequence[Command], argv: Sequence[str] | None = None, *, prog: str, description: str) -> int:
-    """Run one command; the exit code is the command's, 2 for an error of the user's, 130 and 141 when stopped."""
+    """Run one command; the exit code is the command's, 2 for an error of the user's, 130 and 141 when stopped.
+
+    Without `argv` it is the process's own, which Ctrl-C ends from here on (see `interrupts`).
+    """
+    if argv is None:
+        interrupts.take_over()
     with warnings.catch_warnings():
         if not sys.warnoptions:  # other packages' warnings are not for who types this; -W or PYTHONWARNINGS shows them
             warnings.simplefilter("ignore")
@@ -127,7 +133,8 @@ def _run(arguments: argparse.Namespace) -> int:
     command: Command = arguments.command
     assert command.run is not None
     try:
-        code = command.run(_built(command.arguments, arguments) if command.arguments else None)
+        with interrupts.as_exception():
+            code = command.run(_built(command.arguments, arguments) if command.arguments else None)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from nnunet_transformers.comparison.experiment.model import Dataset, Experiment,
 from nnunet_transformers.comparison.metrics.definitions import SCORINGS
 from nnunet_transformers.comparison.metrics.images import DataFolders
 from nnunet_transformers.comparison.metrics.labels import read_labels
+from nnunet_transformers.comparison.metrics.lesions_table import read_lesions
 from nnunet_transformers.comparison.metrics.pairs import People, test_set_pairs, validation_pairs
 from nnunet_transformers.comparison.metrics.scoring import (
     corrected_labels,
@@ -56,6 +57,7 @@ class _Scored:
     data: DataFolders
     test_sets: tuple[PredictedSet, ...]
     scores: pd.DataFrame
+    lesions: pd.DataFrame
     remarks: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -71,6 +73,7 @@ class _Scored:
             commands=tuple(commands_run),
             remarks=self.remarks,
             notes=self.notes,
+            lesions=self.lesions,
         )
 
 
@@ -219,7 +222,8 @@ def _score(
             of_set, not_there = test_set_pairs(test.name, test.predictions, test.references, people)
             pairs, absent = [*pairs, *of_set], [*absent, *not_there]
     scores, notes = scores_of(pairs, absent, output / SCORES, jobs, labels, recorded)
-    return _Scored(results, names, data, tuple(test_sets), scores, tuple(remarks), notes)
+    lesions = read_lesions(output / SCORES)
+    return _Scored(results, names, data, tuple(test_sets), scores, lesions, tuple(remarks), notes)
 
 
 def _description(results: Results, data: DataFolders) -> Path:

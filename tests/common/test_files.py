@@ -59,7 +59,7 @@ def test_a_crash_leaves_the_old_secret_and_nothing_beside_it(tmp_path: Path, mon
 
 
 def test_what_a_killed_process_left_is_not_taken_for_the_new_file(tmp_path: Path) -> None:
-    left = tmp_path / f".key.{os.getpid()}"
+    left = tmp_path / ".key.partial"
     left.write_bytes(b"half of a longer sec")
     left.chmod(0o644)
     write_secret(tmp_path / "key", b"secret")

@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from helpers import permissions
 
 from nnunet_transformers.common.problems import UserError
-from nnunet_transformers.common.staging import new_folder, new_folders
+from nnunet_transformers.common.staging import finish_renames, new_folder, new_folders
 
 
 def test_all_folders_appear_at_the_end(tmp_path: Path) -> None:
@@ -27,6 +28,21 @@ def test_none_appears_where_one_may_not_and_nothing_is_left(tmp_path: Path, name
     with pytest.raises(UserError, match="TARGET_EXISTS"), new_folders([tmp_path / "a", tmp_path / "b"]):
         (tmp_path / name).mkdir()
     assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o755])
+def test_what_waits_for_its_place_is_put_there_by_whoever_may(tmp_path: Path, mode: int) -> None:
+    (tmp_path / ".a.appearing").write_text('["a", "b"]')
+    (tmp_path / "a").mkdir()
+    (tmp_path / ".b.partial").mkdir()
+    before = sorted(os.listdir(tmp_path))
+    tmp_path.chmod(mode)
+    with permissions.obeyed():
+        found = finish_renames(tmp_path)
+    tmp_path.chmod(0o755)
+    assert (found, sorted(os.listdir(tmp_path))) == (
+        ([], before) if mode == 0o555 else ([tmp_path / "a", tmp_path / "b"], ["a", "b"])
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are not locked on Windows")

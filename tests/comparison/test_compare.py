@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from helpers.box_results import CASES, SHAPE, add_model, box, report, shown, write
-from helpers.results_folder import DATASET, SWIN, UNET, write_ensemble
+from helpers.results_folder import DATASET, SWIN, UNET, write_ensemble, write_summary
 
 from nnunet_transformers.cli import main
 from nnunet_transformers.comparison.metrics.definitions import METRICS
+from nnunet_transformers.comparison.metrics.precision_recall import area_under_precision_recall
 from nnunet_transformers.comparison.metrics.scores_table import read_scores
 from nnunet_transformers.comparison.running.step import Step
 
@@ -68,6 +70,37 @@ def test_a_model_without_segmentations_leaves_all_metrics_of_the_others(folders:
     text = shown(output)
     assert "10 segmentations are not where nnU-Net recorded them, such as /elsewhere/" in text
     assert "nnUNetTrainerSwinUNETR has none: it is not among the scores" in text
+
+
+@pytest.mark.parametrize("gathered", [False, True])
+def test_probabilities_of_the_folds_are_found_whatever_folder_the_segmentations_are_taken_from(
+    folders: Path, gathered: bool
+) -> None:
+    for model, length in ((UNET, 4), (SWIN, 6)):
+        add_model(folders, model, length)
+        where = folders / "nnUNet_results" / DATASET / model
+        for number, case in enumerate(CASES):
+            lesion = np.where(box(length), 0.9, 0.1).astype(np.float32)
+            lesion[0, 0, 0] = 0.95 if model == UNET else 0.0
+            validation = where / f"fold_{number % 5}" / "validation"
+            np.savez_compressed(validation / f"{case}.npz", probabilities=np.stack([1 - lesion, lesion]))
+        if gathered:  # as nnU-Net leaves it, without the probabilities
+            merged = where / "crossval_results_folds_0_1_2_3_4"
+            write_summary(merged / "summary.json", dict.fromkeys(CASES, 2 * length / (length + 8)))
+            for path in where.glob("fold_*/validation/*.nii.gz"):
+                write(merged / path.name, sitk.GetArrayFromImage(sitk.ReadImage(str(path))))
+    output = report(folders, "--scoring", "isles26")
+    scores = read_scores(output / "metrics.csv")
+    areas = scores[scores["metric"] == "pr_auc"].groupby("model")["value"].mean()
+    expected = {}
+    for model, length, highest in (("nnUNetTrainer", 4, 0.95), ("nnUNetTrainerSwinUNETR", 6, 0.0)):
+        lesion = np.where(box(length), 0.9, 0.1)
+        lesion[0, 0, 0] = highest
+        expected[model] = area_under_precision_recall(box(8).astype(bool), lesion)
+    assert areas.to_dict() == pytest.approx(expected)
+    ranks = pd.read_csv(output / "tables" / "challenge_ranks.csv").set_index("model")
+    assert ranks.loc["nnUNetTrainerSwinUNETR", "rank"] == 1
+    assert "PR-AUC ↑" in shown(output)
 
 
 def test_empty_masks_that_agree_are_a_dice_of_one_with_and_without_the_segmentations(folders: Path) -> None:

@@ -17,7 +17,6 @@ from helpers.atlas_tree import RAS, SHAPE, AtlasTree, lesion, save, voxels
 from helpers.conversion import convert
 
 import dataset_conversion.job as job
-from dataset_conversion.errors import ConversionError
 from dataset_conversion.job import Conversion
 from dataset_conversion.tables import case_table
 from nnunet_transformers.common.problems import UserError
@@ -357,13 +356,6 @@ def fails_at(monkeypatch: pytest.MonkeyPatch, part_of_case: str, failure: BaseEx
             raise failure
 
     monkeypatch.setattr(job, "write_case", failing)
-
-
-def test_a_full_disk_leaves_nothing(tree: AtlasTree, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fails_at(monkeypatch, "r002", OSError(28, "No space left on device"))
-    with pytest.raises(ConversionError, match="No space left on device"):
-        run(tree.add(*SUBJECTS))
-    assert os.listdir(raw) == []
 
 
 def test_after_ctrl_c_the_same_call_goes_on_where_it_was(

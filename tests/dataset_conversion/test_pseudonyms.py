@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -122,6 +123,34 @@ def test_the_key_file_is_its_owners_only_and_keeps_a_mode_set_by_hand(key: Path)
         assert stat.S_IMODE(key.stat().st_mode) == mode
         key.chmod(0o640)
     assert sorted(path.name for path in key.parent.iterdir()) == [f".{key.name}.lock", key.name]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from dataset_conversion.pseudonyms import Pseudonyms
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+with Pseudonyms.open(Path(sys.argv[1])) as pseudonyms:
+    pseudonyms.subject("DUPONT")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing kills a process so on Windows")
+@pytest.mark.parametrize("is_new", [True, False])
+def test_the_next_run_removes_the_names_that_a_killed_one_left_beside_the_key(key: Path, is_new: bool) -> None:
+    if not is_new:
+        with Pseudonyms.open(key) as pseudonyms:
+            pseudonyms.subject("P1")
+    before = {path.name for path in key.parent.iterdir()} | {f".{key.name}.lock"}
+    child = subprocess.run([sys.executable, "-c", KILLED, str(key)], capture_output=True, text=True, check=False)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    [left] = [path for path in key.parent.iterdir() if path.name not in before]
+    assert "DUPONT" in left.read_text()
+    assert key.exists() != is_new
+    with Pseudonyms.open(key):
+        pass
+    assert sorted(path.name for path in key.parent.iterdir()) == [f".{key.name}.lock", key.name]
+    assert "DUPONT" not in key.read_text()
 
 
 def test_a_linked_key_file_stays_a_link(key: Path, tmp_path: Path) -> None:

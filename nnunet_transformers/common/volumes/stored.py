@@ -42,7 +42,7 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         if os.path.isdir(path):
             problem, remedy = "a folder, not a file", "Put the file inside it in its place"
         else:
-            problem, remedy = "no permission to read it", "Make it readable (chmod u+r, and u+x for its folders)"
+            problem, remedy = "no permission to read it", "Make it readable (chmod u+r, and u+x for its folder)"
         raise BadFileError("UNREADABLE", problem, remedy) from None
     except OSError as error:
         raise BadFileError("UNREADABLE", f"cannot be read ({error.strerror})", "Get the file again") from None

@@ -9,12 +9,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nnunet_transformers.common.words import nearest
+from nnunet_transformers.common.words import counted, listed, nearest
 from nnunet_transformers.common.yaml_fields import Problems, Value
 from nnunet_transformers.comparison.errors import ComparisonError
 from nnunet_transformers.comparison.experiment.file import parse
 from nnunet_transformers.comparison.experiment.model import CASCADE, LOWRES, Experiment, Folders, Model, TestSet
 from nnunet_transformers.comparison.metrics.labels import dataset_labels
+from nnunet_transformers.comparison.metrics.pairs import People
 from nnunet_transformers.comparison.nnunet.state import cases_in, dataset_folder, load_json
 
 _PLANNERS = {f"nnUNetResEncUNet{size}Plans": f"nnUNetPlannerResEnc{size}" for size in ("M", "L", "XL")}
@@ -102,7 +103,7 @@ def _check_datasets(experiment: Experiment, fields: Mapping[str, Value], folders
                 "first (nnunet-transformers convert)",
                 "NO_DATASET",
             )
-        _check_folds(experiment, fields, dataset.id, [preprocessed, raw])
+        _check_folds(experiment, fields, dataset.id, preprocessed, raw)
         _check_labels(experiment, fields.get("lesion_labels") or field, dataset.id, [raw, preprocessed])
         for test in dataset.test_sets:
             _check_test_set(fields.get("test_sets") or field, test)
@@ -129,9 +130,9 @@ def _check_test_set(field: Value, test: TestSet) -> None:
 
 
 def _check_folds(
-    experiment: Experiment, fields: Mapping[str, Value], dataset: int, places: Sequence[Path | None]
+    experiment: Experiment, fields: Mapping[str, Value], dataset: int, preprocessed: Path | None, raw: Path | None
 ) -> None:
-    split_files = [path / "splits_final.json" for path in places if path]
+    split_files = [path / "splits_final.json" for path in (preprocessed, raw) if path]
     splits = next((s for path in split_files if isinstance(s := load_json(path), list)), None)
     number = len(splits) if splits else _DEFAULT_FOLDS
     cascades = [m.name for m in experiment.models_of(dataset) if m.configuration == CASCADE]
@@ -142,6 +143,8 @@ def _check_folds(
             "needed",
             "CASCADE_FOLDS",
         )
+    if experiment.by_site:
+        _check_sites(fields["folds"], dataset, splits, raw)
     if outside := [fold for fold in experiment.folds if fold >= number]:
         field = fields.get("folds") or next(iter(fields.values()))
         field.problem(
@@ -149,6 +152,31 @@ def _check_folds(
             f"{' in its splits_final.json' if splits else ''}. nnU-Net would train on a random split instead",
             "UNKNOWN_FOLD",
         )
+
+
+def _check_sites(field: Value, dataset: int, splits: list | None, raw: Path | None) -> None:
+    """That no site is on both sides of a fold."""
+    people = People.of(raw)
+    again = "convert the data with --group-by site"
+    if splits is None:
+        random = f"dataset {dataset} has no splits_final.json, so nnU-Net cuts folds at random"
+        field.problem(f"{random}: {again}", "NO_SPLITS")
+        return
+    cases = {case for split in splits for part in ("train", "val") for case in split[part]}
+    if unknown := sorted(case for case in cases if not people.site(case)):
+        where = f"{raw / 'cases.tsv'}" if raw else "the raw dataset's cases.tsv"
+        lacking = f"the site of {counted(len(unknown), 'case')} is not in {where}"
+        field.problem(f"{lacking}: {listed(unknown, 3)}", "NO_SITES")
+        return
+    for fold, split in enumerate(splits):
+        both = {people.site(case) for case in split["train"]} & {people.site(case) for case in split["val"]}
+        if both:
+            field.problem(
+                f"fold {fold} of dataset {dataset} trains and validates on the same "
+                f"{'site' if len(both) == 1 else 'sites'}, {listed(sorted(both), 3)}: {again}",
+                "SITE_LEAKAGE",
+            )
+            return
 
 
 def _check_trainer(value: Value, model: Model) -> None:

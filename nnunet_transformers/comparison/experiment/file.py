@@ -99,12 +99,13 @@ def parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, M
     name = fields["name"].text() if "name" in fields else original.stem
     if not re.fullmatch(r"[\w.-]+", name) and "name" in fields:
         fields["name"].problem("may have letters, digits, and . _ - only: it names a folder")
+    by_site = "folds" in fields and not fields["folds"].is_list and fields["folds"].text() == "by site"
     experiment = Experiment(
         path=path,
         name=name,
         datasets=datasets,
         models=models,
-        folds=_folds(fields["folds"]) if "folds" in fields else tuple(range(5)),
+        folds=_folds(fields["folds"]) if "folds" in fields and not by_site else tuple(range(5)),
         baseline=_model_name(fields["baseline"], names) if "baseline" in fields else next(iter(names), ""),
         ensembles=_ensembles(fields["ensembles"], names) if "ensembles" in fields else "pairs",
         lesion_labels=_labels(fields["lesion_labels"]) if "lesion_labels" in fields else (),
@@ -115,6 +116,7 @@ def parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, M
         output=fields["output"].path(base) if "output" in fields else base / name,
         remarks=fields["remarks"].items(Value.text) if "remarks" in fields else (),
         scoring=_scoring(fields["scoring"]) if "scoring" in fields else "all",
+        by_site=by_site,
     )
     return experiment, fields, entries, root.problems
 

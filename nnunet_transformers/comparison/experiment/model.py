@@ -123,6 +123,7 @@ class Experiment:
         path: the file it was read from.
         datasets: in the order of the file; a model that names none is trained on each.
         folds: of nnU-Net's cross-validation.
+        by_site: no site may be trained on and validated on in one fold.
         baseline: name of the model the others are compared with.
         ensembles: "pairs" is every pair, as nnU-Net does; "none"; or names of the members of each.
         lesion_labels: those that are lesion, where a dataset has several; empty where each has one.
@@ -149,6 +150,7 @@ class Experiment:
     output: Path
     remarks: tuple[str, ...] = ()
     scoring: str = "all"
+    by_site: bool = False
 
     @property
     def needs_probabilities(self) -> bool:

@@ -29,7 +29,11 @@ def case_metrics(
     Raises:
         ValueError: shapes differ, an array is not binary or does not have three axes, a spacing is not positive.
     """
-    pair = MaskPair(reference, prediction, spacing_mm, probability)
+    return metrics_of(MaskPair(reference, prediction, spacing_mm, probability))
+
+
+def metrics_of(pair: MaskPair) -> dict[str, float]:
+    """`case_metrics` of two masks that are at hand as a pair."""
     facts: dict[str, float] = {
         "reference_ml": pair.millilitres(pair.n_reference),
         "prediction_ml": pair.millilitres(pair.n_predicted),

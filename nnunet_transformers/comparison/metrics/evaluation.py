@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,9 +26,11 @@ from nnunet_transformers import __version__
 from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.comparison.errors import ComparisonError
-from nnunet_transformers.comparison.metrics.case import case_metrics
+from nnunet_transformers.comparison.metrics.case import metrics_of
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.labels import ONE_LABEL, Labels
+from nnunet_transformers.comparison.metrics.lesions_table import LESION_COLUMNS, write_lesions
+from nnunet_transformers.comparison.metrics.mask_pair import MaskPair
 from nnunet_transformers.comparison.metrics.masks import UnusableMasksError, ignored_voxels, read_masks
 from nnunet_transformers.comparison.metrics.probabilities import read_probability
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, write_scores
@@ -36,6 +38,7 @@ from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, write_s
 _SHOWN_PROBLEMS = 5
 
 Values = dict[str, float]
+Lesions = list[tuple[float, bool]]
 Key = tuple[str, str, str]
 
 
@@ -68,6 +71,19 @@ class Pair:
         return self.model, self.set, self.case
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A case that was scored.
+
+    Attributes:
+        values: of each metric.
+        lesions: of the reference: volume in ml, and whether it was found, see `MaskPair.lesions_ml`.
+    """
+
+    values: Values
+    lesions: Lesions
+
+
 def evaluate(pairs: Sequence[Pair], jobs: int = 1, *, labels: Labels = ONE_LABEL) -> pd.DataFrame:
     """Compute every metric of every case.
 
@@ -97,8 +113,9 @@ def update(
 ) -> pd.DataFrame:
     """Bring a table of scores up to date: like `evaluate`, but only what is new or changed is computed.
 
-    Each case is noted in TABLE.cases.jsonl as soon as it is scored, with size and time of its two files. After an
-    interruption the next call goes on from there. The table itself is written when it is complete.
+    Each case is noted in TABLE.cases.jsonl as soon as it is scored, with size and time of its files. After an
+    interruption the next call goes on from there. The table itself is written when it is complete, and that of the
+    lesions beside it, see `lesions_table`.
 
     Args:
         table: the CSV, see `scores_table.write_scores`. It holds the given pairs afterwards and no others.
@@ -111,15 +128,17 @@ def update(
     _refuse_case_twice(pairs)
     notes = _Notes(Path(table).with_suffix(".cases.jsonl"), labels)
     stamps = {pair.key: _stamp(pair) for pair in pairs}
-    known = {pair.key: values for pair in pairs if (values := notes.find(pair.key, stamps[pair.key])) is not None}
+    known = {pair.key: found for pair in pairs if (found := notes.find(pair.key, stamps[pair.key])) is not None}
     new = [pair for pair in pairs if pair.key not in known]
     kept = f"The other cases are scored and noted in {notes.path}; the table was not changed: {table}"
-    for key, values in _measured(new, jobs, labels, kept, on_unusable):
-        notes.add(key, stamps[key], values)
-        known[key] = values
-    scores = _table([pair for pair in pairs if pair.key in known], known)
+    for key, measured in _measured(new, jobs, labels, kept, on_unusable):
+        notes.add(key, stamps[key], measured)
+        known[key] = measured
+    scored = [pair for pair in pairs if pair.key in known]
+    scores = _table(scored, known)
     with writing_to(table):
         write_scores(scores, table)
+        write_lesions(_lesions(scored, known), Path(table))
     return scores
 
 
@@ -128,9 +147,9 @@ class _Notes:
 
     def __init__(self, path: Path, labels: Labels) -> None:
         self.path = path
-        how = repr((__version__, list(METRICS.values()), labels))
+        how = repr((__version__, "with lesions", list(METRICS.values()), labels))
         self._how = hashlib.sha256(how.encode()).hexdigest()[:16]
-        self._noted: dict[Key, tuple[list[int], Values]] = {}
+        self._noted: dict[Key, tuple[list[int], Measured]] = {}
         with writing_to(path):  # before anything is scored
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
@@ -139,21 +158,22 @@ class _Notes:
             with suppress(ValueError):
                 note = json.loads(line)
                 if note["how"] == self._how:
-                    self._noted[tuple(note["case"])] = (note["files"], note["values"])
+                    lesions = [(ml, found) for ml, found in note["lesions"]]
+                    self._noted[tuple(note["case"])] = (note["files"], Measured(note["values"], lesions))
         if len(self._noted) < len(lines):
             self._write_anew()
 
-    def find(self, key: Key, stamp: list[int]) -> Values | None:
-        """Values of a case whose files are still those it was scored from."""
-        noted_stamp, values = self._noted.get(key, ([], None))
-        return values if stamp and stamp == noted_stamp else None
+    def find(self, key: Key, stamp: list[int]) -> Measured | None:
+        """A case whose files are still those it was scored from."""
+        noted_stamp, measured = self._noted.get(key, ([], None))
+        return measured if stamp and stamp == noted_stamp else None
 
-    def add(self, key: Key, stamp: list[int], values: Values) -> None:
+    def add(self, key: Key, stamp: list[int], measured: Measured) -> None:
         with writing_to(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(self._line(key, stamp, values))
+            file.write(self._line(key, stamp, measured))
 
-    def _line(self, key: Key, stamp: list[int], values: Values) -> str:
-        return json.dumps({"case": key, "how": self._how, "files": stamp, "values": values}) + "\n"
+    def _line(self, key: Key, stamp: list[int], measured: Measured) -> str:
+        return json.dumps({"case": key, "how": self._how, "files": stamp, **asdict(measured)}) + "\n"
 
     def _write_anew(self) -> None:
         with writing_to(self.path):
@@ -175,8 +195,8 @@ def _measured(
     labels: Labels,
     kept: str,
     on_unusable: Callable[[Pair, UnusableMasksError], None] | None = None,
-) -> Iterator[tuple[Key, Values]]:
-    """Values of each pair as it is done, and then an error if there was a problem; `kept` is the end of its text."""
+) -> Iterator[tuple[Key, Measured]]:
+    """Each pair as it is scored, and then an error if there was a problem; `kept` is the end of its text."""
     problems: list[UnusableMasksError] = []
     outcomes = _outcomes(pairs, jobs, labels)
     try:
@@ -198,7 +218,7 @@ def _measured(
         raise _error(problems, len(pairs), kept)
 
 
-def _outcomes(pairs: Sequence[Pair], jobs: int, labels: Labels) -> Iterator[tuple[Pair, Values | UnusableMasksError]]:
+def _outcomes(pairs: Sequence[Pair], jobs: int, labels: Labels) -> Iterator[tuple[Pair, Measured | UnusableMasksError]]:
     measure = partial(_measure, labels=labels)
     pairs = sorted(pairs, key=lambda pair: pair.reference)  # one that several models share is read once in a row
     if min(jobs, len(pairs)) <= 1:
@@ -215,14 +235,15 @@ def _outcomes(pairs: Sequence[Pair], jobs: int, labels: Labels) -> Iterator[tupl
         executor.shutdown(cancel_futures=True)
 
 
-def _measure(pair: Pair, labels: Labels) -> Values | UnusableMasksError:
+def _measure(pair: Pair, labels: Labels) -> Measured | UnusableMasksError:
     try:
         reference, prediction, spacing = read_masks(pair.reference, pair.prediction, labels)
         probability = _probability(pair, labels, reference.shape)
     except UnusableMasksError as error:
         return error
-    values = case_metrics(reference, prediction, spacing, probability)
-    return {name: float(values[name]) for name in ("reference_ml", *METRICS)}
+    masks = MaskPair(reference, prediction, spacing, probability)
+    values = metrics_of(masks)
+    return Measured({name: float(values[name]) for name in ("reference_ml", *METRICS)}, masks.lesions_ml)
 
 
 def _probability(pair: Pair, labels: Labels, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -271,7 +292,8 @@ def _refuse_case_twice(pairs: Sequence[Pair]) -> None:
             )
 
 
-def _table(pairs: Sequence[Pair], values: dict[Key, Values]) -> pd.DataFrame:
+def _table(pairs: Sequence[Pair], measured: dict[Key, Measured]) -> pd.DataFrame:
+    values = {key: each.values for key, each in measured.items()}
     shown = [
         name
         for name, metric in METRICS.items()
@@ -283,3 +305,10 @@ def _table(pairs: Sequence[Pair], values: dict[Key, Values]) -> pd.DataFrame:
         for name in shown
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _lesions(pairs: Sequence[Pair], measured: dict[Key, Measured]) -> pd.DataFrame:
+    rows = [
+        (p.model, p.set, p.case, p.subject, p.site, ml, found) for p in pairs for ml, found in measured[p.key].lesions
+    ]
+    return pd.DataFrame(rows, columns=list(LESION_COLUMNS)).astype(LESION_COLUMNS)

@@ -98,22 +98,37 @@ class Lesions:
     def one_to_one(self) -> LesionCounts:
         """Of ISLES'26: a lesion is found if it has a partner, with which it shares `PARTNERS_IOU` of their union.
 
+        That version of panoptica (see `_partners`) numbers lesions in 8 bits and miscounts more than 255 of them; here
+        they are counted.
+        """
+        found = len(self._partners)
+        return LesionCounts(self._n_reference, self._n_predicted, found, self._n_predicted - found)
+
+    @property
+    def of_reference(self) -> list[tuple[int, bool]]:
+        """Voxels of each lesion of the reference, and whether it has a partner."""
+        sizes = np.bincount(self._of_reference.ravel(), minlength=self._n_reference + 1)[1:].tolist()
+        return [(size, number in self._partners) for number, size in enumerate(sizes, 1)]
+
+    @cached_property
+    def _partners(self) -> dict[int, int]:
+        """Number of a lesion → that of its partner.
+
         The pair that shares most comes first; of equal ones that of the lower number, as panoptica 1.0.1 has it
-        (`NaiveThresholdMatching`; its README cites Kofler et al., arXiv:2312.02608). That version numbers lesions in
-        8 bits and miscounts more than 255 of them; here they are counted.
+        (`NaiveThresholdMatching`; its README cites Kofler et al., arXiv:2312.02608).
         """
         n = self._n_reference + 1
         pairs, common = np.unique(self._prediction_there * np.int64(n) + self._reference_there, return_counts=True)
         predicted, true = pairs // n, pairs % n
         sizes = np.bincount(self._of_prediction.ravel())[predicted], np.bincount(self._of_reference.ravel())[true]
         iou = common / (sizes[0] + sizes[1] - common)
-        with_partner: tuple[set[int], set[int]] = (set(), set())
+        partner_of: dict[int, int] = {}
+        taken: set[int] = set()
         for k in np.argsort(-iou, kind="stable"):
-            if iou[k] >= PARTNERS_IOU and predicted[k] not in with_partner[0] and true[k] not in with_partner[1]:
-                with_partner[0].add(predicted[k])
-                with_partner[1].add(true[k])
-        found = len(with_partner[0])
-        return LesionCounts(self._n_reference, self._n_predicted, found, self._n_predicted - found)
+            if iou[k] >= PARTNERS_IOU and predicted[k] not in taken and true[k] not in partner_of:
+                taken.add(predicted[k])
+                partner_of[int(true[k])] = int(predicted[k])
+        return partner_of
 
 
 def _components(mask: np.ndarray, connectivity: Literal[6, 26]) -> tuple[np.ndarray, int]:

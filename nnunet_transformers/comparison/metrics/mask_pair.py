@@ -92,6 +92,11 @@ class MaskPair:
             reference, probability = reference[counts], probability[counts]
         return area_under_precision_recall(reference, probability)
 
+    @property
+    def lesions_ml(self) -> list[tuple[float, bool]]:
+        """Volume of each lesion of the reference (26-connected), and whether the prediction has a partner for it."""
+        return [(self.millilitres(voxels), found) for voxels, found in self.lesions(26).of_reference]
+
     def lesions(self, connectivity: Literal[6, 26]) -> Lesions:
         """Connected components of both."""
         if connectivity not in self._lesions:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from nnunet_transformers.comparison.metrics.evaluation import Pair
 from nnunet_transformers.comparison.metrics.images import DataFolders
-from nnunet_transformers.comparison.metrics.probabilities import probabilities_beside
+from nnunet_transformers.comparison.metrics.probabilities import if_there, probabilities_beside
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Model, case_name
 
@@ -75,12 +75,17 @@ def validation_pairs(
     """
     pairs: list[Pair] = []
     absent: list[Absent] = []
-    of_model = {(entry.identifier, row["case"]): row["prediction"] for entry, row, _ in _cases(entries)}
+    # nnU-Net gathers segmentations in another folder, without their probabilities.
+    validated = {
+        (entry.identifier, row["case"]): entry.folder / f"fold_{fold}" / "validation" / f"{row['case']}.npz"
+        for entry, row, fold in _cases(entries)
+        if isinstance(entry, Model)
+    }
 
-    def averaged(entry: Model | Ensemble, case: str) -> list[Path]:
-        """The predictions whose probabilities an ensemble is the mean of."""
-        members = entry.members if isinstance(entry, Ensemble) else ()
-        return [of_model[member, case] for member in members if (member, case) in of_model]
+    def probabilities(entry: Model | Ensemble, case: str) -> tuple[Path, ...]:
+        """Of a model, or of the members that an ensemble is the mean of."""
+        members = entry.members if isinstance(entry, Ensemble) else (entry.identifier,)
+        return if_there([validated[member, case] for member in members if (member, case) in validated])
 
     for entry, row, fold in _cases(entries):
         model, case, prediction = names[entry.identifier], row["case"], row["prediction"]
@@ -98,7 +103,7 @@ def validation_pairs(
                     site=people.site(case),
                     reference=reference,
                     prediction=prediction,
-                    probabilities=probabilities_beside(averaged(entry, case) or [prediction]),
+                    probabilities=probabilities(entry, case),
                 )
             )
     return pairs, absent
@@ -162,8 +167,8 @@ def test_set_pairs(
         for case, prediction in _segmentations(folder):
             if case in of_case:
                 subject, site = people.subject(case), people.site(case)
-                probabilities = probabilities_beside([prediction])
-                pairs.append(Pair(model, name, None, case, subject, site, of_case[case], prediction, probabilities))
+                beside = probabilities_beside(prediction)
+                pairs.append(Pair(model, name, None, case, subject, site, of_case[case], prediction, beside))
             else:
                 absent.append(Absent(model, name, case, references / prediction.name))
     predicted = {pair.case for pair in pairs}

@@ -16,10 +16,14 @@ from nnunet_transformers.comparison.nnunet.results import case_name
 _KEY = "probabilities"
 
 
-def probabilities_beside(predictions: Sequence[Path]) -> tuple[Path, ...]:
-    """The files of these segmentations' probabilities (--npz, --save_probabilities); empty where one is not there."""
-    files = tuple(path.with_name(f"{case_name(path.name)}.npz") for path in predictions)
-    return files if all(path.is_file() for path in files) else ()
+def probabilities_beside(prediction: Path) -> tuple[Path, ...]:
+    """The file of a segmentation's probabilities (--npz, --save_probabilities); empty where it is not there."""
+    return if_there([prediction.with_name(f"{case_name(prediction.name)}.npz")])
+
+
+def if_there(files: Sequence[Path]) -> tuple[Path, ...]:
+    """The files, or nothing where one is missing."""
+    return tuple(files) if all(path.is_file() for path in files) else ()
 
 
 def read_probability(path: Path, labels: Labels, shape: tuple[int, ...]) -> np.ndarray:

@@ -103,9 +103,9 @@ def _how_much(view: SetView, leader: str, row: Any) -> str:
     means = _means(view).set_index("model")["mean"]
     difference = with_unit(row.mean_difference, metric.unit, signed=True)
     lacking = _lacks(view, leader)
-    on = f"{counted(row.n, 'case')} of {counted(row.n_subjects, 'subject')}" + (
-        " that both were scored on" if lacking else ""
-    )
+    on = f"{counted(row.n, 'case')} of {counted(row.n_subjects, 'subject')}"
+    on += f" at {counted(row.n_sites, 'site')}" if row.n_sites else ""
+    on += " that both were scored on" if lacking else ""
     text = (
         f"{leader} against {view.given.baseline}: {difference} in mean {metric.label} ({_confidence(view)} interval "
         f"{interval(row.mean_low, row.mean_high, metric.unit, signed=True)}; {_p(row)}) on {on}"
@@ -120,12 +120,27 @@ def _how_much(view: SetView, leader: str, row: Any) -> str:
             f" On a case, {leader} is better with a probability of {percent(row.probability_better)} "
             f"({percent(row.probability_low)} to {percent(row.probability_high)})."
         )
-    why = beside_interval(row.verdict, row.mean_low, row.mean_high, row.margin)
+    text += _between_sites(view, leader, row)
+    why = beside_interval(row.verdict, row.mean_low, row.mean_high, row.margin, by_sites=row.n_sites > 0)
     if row.verdict is Verdict.UNDECIDED:
         text += f" Undecided: {row.reason}{f' ({why})' if why else ''}."
     elif why:
         text += f" {str(row.verdict).capitalize()} {why}."
     return text
+
+
+def _between_sites(view: SetView, leader: str, row: Any) -> str:
+    """On how many sites the difference has its sign, and what resampling subjects alone would give."""
+    if not row.n_sites:
+        return ""
+    of_sites = view.numbers.agreement[view.name][leader]
+    unit = view.metric.unit
+    return (
+        f" The difference has this sign at {of_sites.agreeing} of {counted(of_sites.n_sites, 'site')}; its standard "
+        f"deviation between sites is {number(of_sites.between_sd, unit)} ({p_equals(of_sites.p)} of none). "
+        "Intervals and tests are of sites like these; with subjects resampled alone the interval would be "
+        f"{interval(row.mean_low_subjects, row.mean_high_subjects, unit, signed=True)}."
+    )
 
 
 def _on_which_lesions(view: SetView, leader: str) -> str:

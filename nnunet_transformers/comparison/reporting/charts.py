@@ -138,6 +138,33 @@ def scatter(panels: Sequence[Points], *, baseline: str, quantity: str) -> Drawin
     )  # fmt: skip
 
 
+def against_cost(models: Sequence[tuple[str, Style, float, Interval]], *, quantity: str, cost: str) -> Drawing:
+    """A value with its interval per model against what the model cost, on a logarithmic axis.
+
+    Args:
+        models: name, style, cost above 0, value.
+    """
+    legend = [(name, style) for name, style, _, _ in models]
+    left, top = 66.0, 20.0 + 18 * len(_legend_places(legend))
+    bottom = top + 260
+    costs = [cost for _, _, cost, _ in models]
+    x = Scale(min(costs) / 1.5, max(costs) * 1.5, left, _WIDTH - 20, logarithmic=True)
+    bounds = [bound for *_, value in models for bound in (value.value, value.low, value.high)]
+    y = Scale(*covering(bounds), bottom, top)
+    shapes: list[Shape] = [
+        *_bottom_axis(x, top, bottom, f"{cost} (logarithmic)"),
+        *_left_axis(y, left, _WIDTH - 20, quantity),
+    ]
+    for name, style, at, value in models:
+        if math.isfinite(value.low) and math.isfinite(value.high):
+            shapes.append(Line([(x(at), y(value.low)), (x(at), y(value.high))], style.colour, 1.6))
+        hint = f"{name}: {at:.3g} {cost}, {value.value:.3g}"
+        shapes.append(Marker(x(at), y(value.value), style.marker, style.colour, 10, hint=hint))
+    shapes += _legend(legend, left)
+    described = "; ".join(f"{name} {value.value:.3g} for {at:.3g}" for name, _, at, value in models)
+    return Drawing(_WIDTH, bottom + 46, tuple(shapes), f"{quantity} against {cost}: {described}.")
+
+
 def by_volume(models: Sequence[Points], *, quantity: str, cuts: Sequence[float], show_points: bool) -> Drawing:
     """A metric against the lesion's volume on a logarithmic axis, with a line per model.
 

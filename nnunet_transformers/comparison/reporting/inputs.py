@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from nnunet_transformers.comparison.metrics.images import DataFolders
+from nnunet_transformers.comparison.metrics.lesions_table import no_lesions
 from nnunet_transformers.comparison.nnunet.results import Results
 from nnunet_transformers.comparison.nnunet.timing import Training
 from nnunet_transformers.comparison.statistics.options import Options
@@ -49,6 +50,7 @@ class ReportInput:
         commands: how the results were made; default: nnU-Net's commands that would make them.
         title: of the page; default: the dataset's name.
         trainings: by the identifier of the model; default: they are read from the results folder.
+        lesions: of the references, and whether each was found, see `metrics.lesions_table`; empty where not known.
     """
 
     scores: pd.DataFrame
@@ -66,6 +68,7 @@ class ReportInput:
     commands: tuple[str, ...] = ()
     title: str = ""
     trainings: Mapping[str, Training] = field(default_factory=dict)
+    lesions: pd.DataFrame = field(default_factory=no_lesions)
     styles: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:

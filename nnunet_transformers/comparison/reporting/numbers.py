@@ -16,8 +16,10 @@ from nnunet_transformers.comparison.reporting.checks import different_cases, wit
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
 from nnunet_transformers.comparison.reporting.kept_tables import Tables, kept_or_computed, stamp_of
 from nnunet_transformers.comparison.statistics.challenge_ranks import ChallengeRanking, rank_as_challenge
+from nnunet_transformers.comparison.statistics.detection import detection_by_size
 from nnunet_transformers.comparison.statistics.paired import comparisons
 from nnunet_transformers.comparison.statistics.ranks import Ranking, rank_models
+from nnunet_transformers.comparison.statistics.sites import Heterogeneity, site_agreement
 from nnunet_transformers.comparison.statistics.strata import (
     lesion_size_cuts,
     stratum_comparisons,
@@ -40,6 +42,8 @@ class Numbers:
         rankings: per set, of the models that were scored on all of its cases.
         unranked: per set without a ranking, why there is none.
         challenge: per set, the same models ranked by all metrics of the scoring.
+        agreement: per set and model, how its difference to the baseline varies between sites.
+        detection: the share of lesions that each model finds, by their size, see `statistics.detection`.
         lesion_free: sets none of whose references holds a lesion: nothing is told of how lesions are segmented.
         lacking: per (set, model), the cases of the set another model has a value of the report's metric for and this
             one has not.
@@ -54,6 +58,8 @@ class Numbers:
     rankings: Mapping[str, Ranking]
     unranked: Mapping[str, str]
     challenge: Mapping[str, ChallengeRanking]
+    agreement: Mapping[str, Mapping[str, Heterogeneity]]
+    detection: pd.DataFrame
     lesion_free: frozenset[str]
     lacking: Mapping[tuple[str, str], list[str]]
     notes: tuple[str, ...]
@@ -127,6 +133,8 @@ def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
         rankings,
         unranked,
         challenge,
+        {str(name): site_agreement(rows, given.baseline) for name, rows in of_metric.groupby("set", sort=False)},
+        detection_by_size(_of_scored(given.lesions, scores), given.options),
         lesion_free,
         lacking,
         (*notes, *(f"Ranking ({name}): {why}" for name, why in unranked.items())),
@@ -161,6 +169,13 @@ def _as_challenge(scores: pd.DataFrame, given: ReportInput) -> tuple[ChallengeRa
 
 def _lacks(models: Sequence[str]) -> str:
     return "lacks" if len(models) == 1 else "lack"
+
+
+def _of_scored(lesions: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """The lesions of the cases that are in the scores, models in their order."""
+    order = {model: place for place, model in enumerate(dict.fromkeys(scores["model"]))}
+    kept = lesions.merge(scores[["model", "set", "case"]].drop_duplicates(), on=["model", "set", "case"])
+    return kept.sort_values("model", key=lambda models: models.map(order), kind="stable", ignore_index=True)
 
 
 def _lesion_free(scores: pd.DataFrame) -> frozenset[str]:

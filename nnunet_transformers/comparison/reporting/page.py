@@ -27,6 +27,7 @@ from nnunet_transformers.comparison.reporting.blocks import (
     Table,
 )
 from nnunet_transformers.comparison.reporting.cases import DrawnExample, chosen_examples, examples_section
+from nnunet_transformers.comparison.reporting.detection import detection_section
 from nnunet_transformers.comparison.reporting.drawing import save_pdf, svg
 from nnunet_transformers.comparison.reporting.evidence import Evidence, gather
 from nnunet_transformers.comparison.reporting.inputs import ReportInput
@@ -92,13 +93,16 @@ def sections(
 ) -> list[Section]:
     """The sections of what was read, computed and drawn."""
     curves, curve_notes = trainings.learning_curves(evidence)
-    runtime, runtime_notes = trainings.runtime(evidence)
+    runtime, runtime_notes = trainings.runtime(evidence, numbers.summaries)
     examples, picture_notes = examples_section(evidence, pictures, views[0].shown[:MOST_PREDICTIONS])
     notes = [*_score_notes(evidence, numbers), *curve_notes, *runtime_notes, *picture_notes]
     of_sets = [
         section
         for view in views
-        for section in (score_section(view), lesion_section(view), site_section(view), rank_section(view))
+        for section in (
+            *(score_section(view), lesion_section(view), detection_section(view)),
+            *(site_section(view), rank_section(view)),
+        )
         if section.blocks
     ]
     return [

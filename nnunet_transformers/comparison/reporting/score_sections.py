@@ -88,6 +88,7 @@ def _challenge_tables(view: SetView) -> list[Block]:
         return []
     order = list(ranking.places)
     level = f"{100 * view.given.options.confidence:g} %"
+    drawn = "sites" if ranking.n_sites else "subjects"
     rows: list[list[Cell]] = []
     for model, below in zip(order, [*order[1:], None], strict=True):
         place = ranking.places[model]
@@ -104,9 +105,9 @@ def _challenge_tables(view: SetView) -> list[Block]:
         f" {counted(ranking.n_left_out, 'case')} without a value of every model left out." if ranking.n_left_out else ""
     )
     caption = (
-        f"Ranked on each case by each of {of_what}, then averaged [{level} intervals over subjects], over "
+        f"Ranked on each case by each of {of_what}, then averaged [{level} intervals over {drawn}], over "
         f"{counted(ranking.n_cases, 'case')} of {counted(ranking.n_subjects, 'subject')}.{without} Last column: in how "
-        "many resamples of the subjects a model stays ahead of the next one."
+        f"many resamples of the {drawn} a model stays ahead of the next one."
     )
     data = pd.DataFrame([{"model": model, **vars(place)} for model, place in ranking.places.items()])
     head = ["", "rank", "mean rank", "ahead of the next"]
@@ -116,7 +117,7 @@ def _challenge_tables(view: SetView) -> list[Block]:
     return [
         Table(caption, head, rows, name=f"challenge_ranks{view.suffix}", data=data),
         Table(
-            "In how many resamples of the subjects the model of the row is ahead of that of the column.",
+            f"In how many resamples of the {drawn} the model of the row is ahead of that of the column.",
             ["", *order],
             matrix,
             name=f"challenge_order{view.suffix}",
@@ -224,7 +225,7 @@ def _forest(view: SetView, rows: pd.DataFrame) -> Chart:
     band = f" Grey band: the margin of equivalence, ±{margin:g}." if margin else ""
     caption = (
         f"Difference to the baseline on the same cases, with {100 * view.given.options.confidence:g} % intervals over "
-        f"subjects; verdicts by Holm-corrected tests.{band}{footnote(rows)}"
+        f"{view.drawn}; verdicts by Holm-corrected tests.{band}{footnote(rows)}"
     )
     drawing = charts.forest(drawn, quantity=quantity, margin=margin, favours=favours)
     return Chart(f"forest{view.suffix}", drawing, caption)

@@ -28,6 +28,7 @@ def with_short_names(given: ReportInput) -> ReportInput:
     return replace(
         given,
         scores=given.scores.assign(model=given.scores["model"].map(short)),
+        lesions=given.lesions.assign(model=given.lesions["model"].map(short)),
         names={identifier: short[name] for identifier, name in given.names.items()},
         baseline=short.get(given.baseline, given.baseline),
         test_sets=tuple(

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nnunet_transformers.comparison.metrics.definitions import Metric
 from nnunet_transformers.comparison.reporting import charts
 from nnunet_transformers.comparison.reporting.blocks import Block, Cell, Chart, Estimate, Paragraph, Section, Table
-from nnunet_transformers.comparison.reporting.formatting import interval, number, p_value
+from nnunet_transformers.comparison.reporting.formatting import interval, number, p_equals, p_value, percent
 from nnunet_transformers.comparison.reporting.lesion_free import predictions_without_a_lesion
 from nnunet_transformers.comparison.reporting.views import (
     MARKS,
@@ -21,6 +22,7 @@ from nnunet_transformers.comparison.reporting.views import (
     drawn_of,
     footnote,
     for_file,
+    records,
     verdict_text,
 )
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
@@ -72,10 +74,67 @@ def lesion_section(view: SetView) -> Section:
 
 
 def site_section(view: SetView) -> Section:
-    """The metric by site, and by fold in cross-validation."""
-    blocks = _strata_blocks(view, SITE, "by_site")
+    """The metric by site, with a forest plot of the leading model's differences, and by fold in cross-validation."""
+    blocks = [*_site_forest(view), *_strata_blocks(view, SITE, "by_site")]
     blocks += _strata_blocks(view, FOLD, "by_fold")
     return Section(f"By site and fold: {view.name}", f"sites{view.suffix}", blocks)
+
+
+def _site_forest(view: SetView) -> list[Block]:
+    agreement = view.numbers.agreement.get(view.name, {})
+    leader = view.leading
+    if leader is None or leader not in agreement:
+        return []
+    differences = view.of(view.numbers.stratum_comparisons)
+    own = differences[(differences["by"] == SITE) & (differences["model"] == leader) & (differences["n"] > 0)]
+    unit = view.metric.unit
+    rows = [
+        charts.ForestRow(
+            f"{row.stratum} (n = {row.n})",
+            view.style(leader),
+            charts.Interval(row.mean_difference, row.mean_low, row.mean_high),
+            number(row.mean_difference, unit, signed=True),
+        )
+        for row in records(own.sort_values("n", ascending=False, kind="stable"))
+    ]
+    (total,) = view.compared[view.compared["model"] == leader].to_dict("records")
+    level = "sites" if total["n_sites"] else "subjects"
+    together = charts.Interval(total["mean_difference"], total["mean_low"], total["mean_high"])
+    bounds = interval(total["mean_low"], total["mean_high"], unit, signed=True)
+    note = f"{number(total['mean_difference'], unit, signed=True)} ({bounds})"
+    rows.append(charts.ForestRow(f"all (n = {total['n']})", view.style(leader), together, note))
+    of_sites = agreement[leader]
+    caption = (
+        f"Difference of {leader} to the baseline by site, largest site first; the interval of all resamples {level}. "
+        f"The sign of the whole holds at {of_sites.agreeing} of {of_sites.n_sites} sites. Standard deviation between "
+        f"sites: {number(of_sites.between_sd, unit)} ({p_equals(of_sites.p)} of none, Cochran's Q), "
+        f"I² {percent(of_sites.i_squared)}."
+    )
+    quantity = f"mean difference in {axis_title(view.metric)}, model minus baseline ({view.given.baseline})"
+    favours = ("model better", "baseline better") if view.metric.sign < 0 else ("baseline better", "model better")
+    drawing = charts.forest(rows, quantity=quantity, margin=None, favours=favours)
+    data = pd.DataFrame([{"model": model, **vars(each)} for model, each in agreement.items()])
+    table = [
+        [
+            model,
+            f"{each.agreeing} of {each.n_sites}",
+            number(each.between_sd, unit),
+            percent(each.i_squared),
+            p_value(each.p),
+        ]
+        for model, each in agreement.items()
+    ]
+    return [
+        Chart(f"forest_by_site{view.suffix}", drawing, caption),
+        Table(
+            "How the difference to the baseline varies between sites. I²: share of the variation that is not chance.",
+            ["", "sites with the sign of the whole", "standard deviation between sites", "I²", "p of no variation"],
+            table,
+            name=f"between_sites{view.suffix}",
+            folded=True,
+            data=data,
+        ),
+    ]
 
 
 def running_median(volumes: np.ndarray, values: np.ndarray) -> list[tuple[float, float]]:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from nnunet_transformers.common.words import counted, duration, joined, listed
+from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.scores_table import CROSS_VALIDATION
 from nnunet_transformers.comparison.nnunet.results import Model
 from nnunet_transformers.comparison.nnunet.timing import Training
@@ -25,6 +26,7 @@ from nnunet_transformers.comparison.reporting.notes import one_line_each
 def what_was_compared(given: Evidence, scores: pd.DataFrame) -> Section:
     """Data in a sentence per set, and a table of the models."""
     paragraphs = [Paragraph(_data_sentence(str(name), rows)) for name, rows in scores.groupby("set", sort=False)]
+    paragraphs += [Paragraph(text) for text in _folds_and_sites(scores)]
     if not given.knows_subjects:
         paragraphs.append(
             Paragraph(
@@ -124,24 +126,29 @@ def learning_curves(given: Evidence) -> tuple[Section, list[str]]:
     return Section("Learning curves", "curves", [Chart("learning_curves", charts.curves(panels), caption)]), notes
 
 
-def runtime(given: Evidence) -> tuple[Section, list[str]]:
-    """Time per epoch, of all folds and of the validation; memory."""
+def runtime(given: Evidence, summaries: pd.DataFrame) -> tuple[Section, list[str]]:
+    """Time per epoch, of all folds and per validated case; memory; parameters; and the metric against the time.
+
+    Args:
+        summaries: of all models, see `statistics.summary`.
+    """
     without_log, without_memory, rows, data = [], [], [], []
     for name, model in _models(given):
         training = given.trainings[model.identifier]
         if not training.folds:
             without_log.append((name, "there is no training log."))
         total = training.training_seconds if training.folds else None
-        memory = training.memory
+        memory, per_case = training.memory, _seconds_per_case(model, training)
         if not memory:
             without_memory.append((name, "nnU-Net does not record it; `compare run` does, for what it trains."))
         rows.append(
             [
                 name,
+                f"{training.parameters / 1e6:.1f} million" if training.parameters else "unknown",
                 duration(training.seconds_per_epoch),
                 duration(total),
                 str(len(training.folds)),
-                duration(training.validation_seconds),
+                duration(per_case),
                 f"{memory.mib / 1024:.1f} GiB ({memory.of})" if memory else "not recorded",
                 "; ".join(training.machines) or "unknown",
             ]
@@ -154,6 +161,7 @@ def runtime(given: Evidence) -> tuple[Section, list[str]]:
                 "training_seconds": total,
                 "folds_with_a_log": len(training.folds),
                 "validation_seconds": training.validation_seconds,
+                "validation_seconds_per_case": per_case,
                 "peak_memory_mib": memory.mib if memory else None,
                 "peak_memory_of": memory.of if memory else None,
                 "machines": "; ".join(training.machines),
@@ -161,21 +169,53 @@ def runtime(given: Evidence) -> tuple[Section, list[str]]:
         )
     head = [
         "",
+        "parameters",
         "per epoch (median)",
         "training, sum of folds",
         "folds with a log",
-        "validation, sum",
+        "prediction, per validated case",
         "peak memory",
         "machine",
     ]
     table = Table(
-        "Runtime by nnU-Net's logs; a shared machine is slower. Memory: the highest peak of the folds, of tensors on "
-        "the GPU or, without one, of the process.",
+        "Runtime by nnU-Net's logs; a shared machine is slower. A prediction is counted with writing it. Memory: the "
+        "highest peak of the folds, of tensors on the GPU or, without one, of the process.",
         head, rows, name="runtime", data=pd.DataFrame(data),
     )  # fmt: skip
     models = len(given.trainings)
     notes = one_line_each(without_log, "Times of ", models) + one_line_each(without_memory, "Memory of ", models)
-    return Section("Runtime", "runtime", [table]), notes
+    return Section("What it cost", "runtime", [table, *_against_cost(given, summaries)]), notes
+
+
+def _seconds_per_case(model: Model, training: Training) -> float | None:
+    """Of the folds whose log says how long their validation took."""
+    folds = {fold: log.validation_seconds for fold, log in training.folds.items() if log.validation_seconds is not None}
+    cases = int(model.scores.loc[model.scores["fold"].isin(list(folds)), "case"].nunique())
+    return sum(folds.values()) / cases if cases else None
+
+
+def _against_cost(given: Evidence, summaries: pd.DataFrame) -> list[Block]:
+    """The metric against the hours of training, where two models or more have logs of all their folds."""
+    metric = METRICS[given.metric]
+    of_metric = summaries[(summaries["set"] == CROSS_VALIDATION) & (summaries["metric"] == given.metric)]
+    scores = of_metric.set_index("model").to_dict("index")
+    points = []
+    for name, model in _models(given):
+        training, score = given.trainings[model.identifier], scores.get(name)
+        complete = set(training.folds) == {int(fold) for fold in model.scores["fold"].dropna()}
+        if score and training.folds and complete:
+            value = charts.Interval(score["mean"], score["mean_low"], score["mean_high"])
+            hours = training.training_seconds / 3600
+            points.append((name, model_style(given.styles.get(name, len(given.styles))), hours, value))
+    if len(points) < 2:
+        return []
+    quantity = f"mean {metric.label}" + (f" ({metric.unit})" if metric.unit else "")
+    drawing = charts.against_cost(points, quantity=quantity, cost="hours of training, all folds")
+    caption = (
+        f"Mean {metric.label} with its interval against the hours that training took, summed over folds. Hours of "
+        "different machines do not compare."
+    )
+    return [Chart("against_cost", drawing, caption)]
 
 
 def _model_row(
@@ -230,6 +270,21 @@ def _data_sentence(name: str, rows: pd.DataFrame) -> str:
 
 def _sizes(values: Sequence[float] | None) -> str:
     return " × ".join(f"{value:.3g}" for value in values) if values else "unknown"
+
+
+def _folds_and_sites(scores: pd.DataFrame) -> list[str]:
+    """Whether a site's cases were scored by networks that had seen the site; nothing where sites are not known."""
+    validated = scores[(scores["set"] == CROSS_VALIDATION) & scores["fold"].notna()].drop_duplicates("case")
+    sites = validated["site"].fillna("")
+    if not len(sites) or (sites == "").any() or sites.nunique() < 2 or validated["fold"].nunique() < 2:
+        return []
+    shared = validated.groupby("site")["fold"].nunique()
+    if (shared == 1).all():
+        return ["Folds are cut by site: every case was scored by a network that has seen no case of its site."]
+    return [
+        f"Of {counted(sites.nunique(), 'site')} {int((shared > 1).sum())} have cases in several folds: most cases were "
+        "scored by a network that has seen others of their site, which flatters all models (folds: by site does not)."
+    ]
 
 
 def _folds(there: Sequence[int], missing: Sequence[int]) -> str:

@@ -50,6 +50,11 @@ class SetView:
     def lacks(self, model: str) -> bool:
         return (self.name, model) in self.numbers.lacking
 
+    @property
+    def drawn(self) -> str:
+        """What is resampled for the intervals of the metric."""
+        return "sites" if self.compared["n_sites"].gt(0).any() else "subjects"
+
     @cached_property
     def models(self) -> list[str]:
         """With a score of the metric, the baseline first."""
@@ -150,14 +155,18 @@ def verdict_text(row: Any, *, mark: bool = False) -> str:
         row: of a table of comparisons, its columns as attributes.
     """
     text = row.verdict.text(row.margin)
-    why = beside_interval(row.verdict, row.mean_low, row.mean_high, row.margin)
+    why = _beside_interval(row)
     return text if not why else f"{text} *" if mark else f"{text} ({why})"
+
+
+def _beside_interval(row: Any) -> str:
+    return beside_interval(row.verdict, row.mean_low, row.mean_high, row.margin, by_sites=row.n_sites > 0)
 
 
 def footnote(comparisons: pd.DataFrame) -> str:
     """What the mark of `verdict_text` means, for a caption, where a row has it; with a space before it."""
     rows = records(comparisons)
-    if not any(beside_interval(row.verdict, row.mean_low, row.mean_high, row.margin) for row in rows):
+    if not any(map(_beside_interval, rows)):
         return ""
     return " * by corrected tests, of ranks or of equivalence; the interval, of the mean alone, suggests otherwise."
 

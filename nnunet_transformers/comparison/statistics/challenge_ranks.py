@@ -19,6 +19,7 @@ from nnunet_transformers.comparison.statistics.options import Options
 from nnunet_transformers.comparison.statistics.paired import DECIMALS
 from nnunet_transformers.comparison.statistics.ranks import rank_rows
 from nnunet_transformers.comparison.statistics.scores import checked, wide
+from nnunet_transformers.comparison.statistics.sites import site_codes
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ChallengeRanking:
         ahead: model × model, the share of resamples in which the mean rank of the first is better than that of the
             second; ties count half.
         n_cases, n_subjects: that were ranked: cases that have a value of every model by every metric.
+        n_sites: that were resampled, see `sites.RULE`; 0 where subjects were.
         n_left_out: cases that lack one.
     """
 
@@ -57,6 +59,7 @@ class ChallengeRanking:
     ahead: Mapping[str, Mapping[str, float]]
     n_cases: int
     n_subjects: int
+    n_sites: int
     n_left_out: int
 
 
@@ -66,7 +69,7 @@ def rank_as_challenge(scores: pd.DataFrame, metrics: Sequence[str], options: Opt
     Args:
         scores: of one set.
         metrics: each with a better direction.
-        options: subjects are resampled, each with all of its cases.
+        options: sites or subjects are resampled, each with all of its cases.
 
     Returns:
         None where no case has a value of every model by every metric.
@@ -85,19 +88,22 @@ def rank_as_challenge(scores: pd.DataFrame, metrics: Sequence[str], options: Opt
         for name in metrics
     ]
     ranks = np.mean(by_metric, axis=0)
-    of_subject, subjects = pd.factorize(complete.index.get_level_values("subject"))
-    n_subjects = len(subjects)
-    counts = resample_weights(n_subjects, options.resamples, options.seed)
-    sums = np.stack([np.bincount(of_subject, weights=column, minlength=n_subjects) for column in ranks.T])
-    cases = np.bincount(of_subject, minlength=n_subjects)
+    subjects, _ = pd.factorize(complete.index.get_level_values("subject"))
+    codes = _sites(scores, complete.index.get_level_values("case"))
+    n_sites = 0 if codes is None else int(codes.max()) + 1
+    drawn = subjects if codes is None else codes
+    number = int(drawn.max()) + 1
+    counts = resample_weights(number, options.resamples, options.seed)
+    sums = np.stack([np.bincount(drawn, weights=column, minlength=number) for column in ranks.T])
+    cases = np.bincount(drawn, minlength=number)
     means = np.round(sums @ counts / (cases @ counts), DECIMALS)  # (models, resamples)
     observed = np.round(ranks.mean(axis=0), DECIMALS)
     places_drawn = _places(means)
     rank_of = _places(observed[:, None])[:, 0]
     places = {}
     for k in np.argsort(observed, kind="stable"):
-        low, high = interval(means[k], n_subjects, options.confidence)
-        rank_low, rank_high = interval(places_drawn[k], n_subjects, options.confidence)
+        low, high = interval(means[k], number, options.confidence)
+        rank_low, rank_high = interval(places_drawn[k], number, options.confidence)
         places[models[k]] = Place(int(rank_of[k]), float(observed[k]), low, high, rank_low, rank_high)
     drawn = dict(zip(models, means, strict=True))
     ahead = {
@@ -107,7 +113,15 @@ def rank_as_challenge(scores: pd.DataFrame, metrics: Sequence[str], options: Opt
         }
         for model in places
     }
-    return ChallengeRanking(tuple(metrics), places, ahead, len(complete), n_subjects, len(together) - len(complete))
+    return ChallengeRanking(
+        tuple(metrics), places, ahead, len(complete), int(subjects.max()) + 1, n_sites, len(together) - len(complete)
+    )
+
+
+def _sites(scores: pd.DataFrame, cases: pd.Index) -> np.ndarray | None:
+    if "site" not in scores:
+        return None
+    return site_codes(scores.drop_duplicates("case").set_index("case")["site"].reindex(cases).to_numpy())
 
 
 def _places(mean_ranks: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS, Options
+from nnunet_transformers.comparison.statistics.sites import FEWEST_SITES
 from nnunet_transformers.comparison.statistics.verdict import RULES
 
 CAVEAT_CROSS_VALIDATION = (
@@ -25,11 +26,15 @@ CAVEAT_TEST_SET = (
 )
 
 REFERENCES = (
+    "Bell RM, McCaffrey DF. Bias reduction in standard errors for linear regression with multi-stage samples. Survey "
+    "Methodology 28:169–181, 2002.",
     "Benavoli A, Corani G, Mangili F. Should we really use post-hoc tests based on mean-ranks? JMLR 17(5):1–10, 2016.",
     "Demšar J. Statistical comparisons of classifiers over multiple data sets. JMLR 7:1–30, 2006.",
     "Hesterberg TC. What teachers should know about the bootstrap. The American Statistician 69(4):371–386, 2015.",
     "Holm S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6:65–70, "
     "1979.",
+    "Imbens GW, Kolesár M. Robust standard errors in small samples: some practical advice. The Review of Economics and "
+    "Statistics 98:701–712, 2016.",
     "Iman RL, Davenport JM. Approximations of the critical region of the Friedman statistic. Communications in "
     "Statistics A9:571–595, 1980.",
     "Kerby DS. The simple difference formula: an approach to teaching nonparametric correlation. Comprehensive "
@@ -67,11 +72,16 @@ def methods_text(options: Options, baseline: str, units: dict[str, str]) -> Sequ
     return (
         f"Means, medians and quartiles are over cases; their {level} confidence intervals come from a bootstrap that "
         f"resamples subjects with all of their cases ({options.resamples:,} resamples, seed {options.seed}; expanded "
-        "percentile intervals, Hesterberg 2015). Undefined values are counted and left out.",
+        "percentile intervals, Hesterberg 2015). Undefined values are counted and left out. Where the site of each "
+        f"case is known and there are {FEWEST_SITES} sites or more, sites are resampled instead, each with all of its "
+        "subjects: of means by the cluster-robust standard error for uneven sites (Bell and McCaffrey 2002) with "
+        "degrees of freedom by Imbens and Kolesár (2016), of medians and quartiles by as much wider resamples; the "
+        "interval of subjects stands beside it in the tables.",
         f"Each model was compared with {baseline} on the cases that both were scored on. The difference is model "
         "minus baseline; the mean and the median difference are over cases, with intervals as above. P-values are "
         "two-sided, of Wilcoxon's signed-rank test on one mean difference per subject, with zeros ranked and then "
-        "left out (Pratt 1959); exact up to 50 non-zero differences, normal above. They were corrected by Holm's "
+        "left out (Pratt 1959); exact up to 50 non-zero differences, normal above; where sites were resampled, of the "
+        "mean difference by its t statistic over sites, equivalence too. They were corrected by Holm's "
         "method (1979) over the models, for each metric and set separately; within lesion sizes, sites or folds over "
         "all models and strata of one kind. The effect size is the matched-pairs rank-biserial correlation (Kerby "
         "2014), zeros counted in the rank sum. The probability that a model is better on a case counts ties half; "

@@ -27,6 +27,7 @@ from nnunet_transformers.comparison.statistics.pair_tests import (
     wilson_interval,
 )
 from nnunet_transformers.comparison.statistics.scores import checked, metric_definition
+from nnunet_transformers.comparison.statistics.sites import SiteLevel, site_level
 from nnunet_transformers.comparison.statistics.summary import in_order_of
 from nnunet_transformers.comparison.statistics.verdict import verdict
 
@@ -40,21 +41,25 @@ class PairedComparison:
 
     Attributes:
         n, n_subjects: cases with a defined value of both, and their subjects.
+        n_sites: that were resampled, see `sites.RULE`; 0 where subjects were.
         undefined: cases scored by both with an undefined value of either, left out.
-        mean_difference, median_difference: over cases, with intervals that resample subjects.
-        p: two-sided, Wilcoxon's signed-rank test on one mean difference per subject.
+        mean_difference, median_difference: over cases, with intervals that resample sites or subjects.
+        p: two-sided; of the mean difference where sites were resampled, else `p_subjects`.
+        mean_low_subjects, mean_high_subjects: interval of the mean difference that resamples subjects.
+        p_subjects: two-sided, Wilcoxon's signed-rank test on one mean difference per subject.
         rank_biserial: of the same; positive if the model's values are higher.
         wins, ties, losses: cases on which the model is better, equal, worse; missing for a metric without a better
             direction.
         probability_better: that the model is better than the baseline on a case: (wins + ties / 2) / n. Wilson interval
             at the effective number of cases if all cases of a subject agreed (Kish 1965).
         margin: of equivalence.
-        p_equivalence: two one-sided tests on the mean difference, by the bootstrap.
+        p_equivalence: two one-sided tests on the mean difference, by the bootstrap or by t tests over sites.
         p_equivalence_t: the same by t tests on one mean difference per subject, for reference.
     """
 
     n: int
     n_subjects: int
+    n_sites: int
     undefined: int
     mean_difference: float
     mean_low: float
@@ -62,7 +67,10 @@ class PairedComparison:
     median_difference: float
     median_low: float
     median_high: float
+    mean_low_subjects: float
+    mean_high_subjects: float
     p: float
+    p_subjects: float
     rank_biserial: float
     wins: int | None
     ties: int | None
@@ -79,6 +87,7 @@ def compare_pairs(
     model: np.ndarray,
     baseline: np.ndarray,
     subjects: np.ndarray,
+    sites: np.ndarray | None = None,
     *,
     higher_is_better: bool | None,
     margin: float | None,
@@ -89,6 +98,7 @@ def compare_pairs(
     Args:
         model, baseline: (n,), values of the same cases in the same order, NaN where undefined.
         subjects: (n,), a name or number per case.
+        sites: (n,), the name of a site per case, "" where it is not known.
         higher_is_better: None for a metric without a better direction.
         margin: of equivalence, in the metric's unit; None: not tested.
     """
@@ -98,31 +108,37 @@ def compare_pairs(
     names, codes = np.unique(subjects[defined], return_inverse=True)
     n, n_subjects = len(differences), len(names)
     mean = median = p_equivalence = p_equivalence_t = math.nan
-    mean_interval = median_interval = (math.nan, math.nan)
+    mean_interval = median_interval = of_subjects = (math.nan, math.nan)
     per_subject = np.round(_subject_means(differences, codes), DECIMALS)
+    level = site_level(differences, None if sites is None else sites[defined])
+    ranks = signed_rank_test(per_subject)
+    p = ranks.p
     if n:
         mean, median = float(differences.mean()), float(np.median(differences))
-        counts = resample_counts(n_subjects, options.resamples, options.seed)
         means = bootstrap_means(differences, codes, resample_weights(n_subjects, options.resamples, options.seed))
-        (medians,) = bootstrap_quantiles(differences, codes, counts, (0.5,))
-        mean_interval = interval(means, n_subjects, options.confidence)
-        median_interval = interval(medians, n_subjects, options.confidence)
+        mean_interval = of_subjects = interval(means, n_subjects, options.confidence)
+        if level:
+            mean_interval, p = level.interval(options.confidence), level.p
+        median_interval = _median_interval(differences, codes, level, options)
         if margin is not None:
             p_equivalence = max(
                 tail_probability(means, -margin, n_subjects), tail_probability(-means, -margin, n_subjects)
             )
+            p_equivalence = level.p_equivalence(margin) if level else p_equivalence
             p_equivalence_t = t_equivalence(per_subject, margin)
-    ranks = signed_rank_test(per_subject)
     wins, ties, losses = _wins(differences, higher_is_better)
     probability = math.nan if wins is None or ties is None or not n else (wins + ties / 2) / n
     return PairedComparison(
         n,
         n_subjects,
+        level.n_sites if level else 0,
         int((~defined).sum()),
         mean,
         *mean_interval,
         median,
         *median_interval,
+        *of_subjects,
+        p,
         ranks.p,
         ranks.rank_biserial,
         wins,
@@ -134,6 +150,18 @@ def compare_pairs(
         p_equivalence,
         p_equivalence_t,
     )
+
+
+def _median_interval(
+    differences: np.ndarray, codes: np.ndarray, level: SiteLevel | None, options: Options
+) -> tuple[float, float]:
+    drawn, number = (level.codes, level.n_sites) if level else (codes, int(codes.max()) + 1)
+    counts = resample_counts(number, options.resamples, options.seed)
+    (medians,) = bootstrap_quantiles(differences, drawn, counts, (0.5,))
+    if level is None:
+        return interval(medians, number, options.confidence)
+    means = bootstrap_means(differences, drawn, resample_weights(number, options.resamples, options.seed))
+    return level.interval_of(float(np.median(differences)), medians, means, options.confidence)
 
 
 def comparisons(scores: pd.DataFrame, baseline: str, options: Options) -> pd.DataFrame:
@@ -174,6 +202,7 @@ def comparisons_by(
                 one.loc[both, "value"].to_numpy(),
                 reference.loc[both, "value"].to_numpy(),
                 one.loc[both, "subject"].to_numpy(),
+                one.loc[both, "site"].to_numpy() if "site" in one else None,
                 higher_is_better=definition.higher_is_better,
                 margin=options.margins.get(where["metric"]),
                 options=options,
@@ -201,6 +230,7 @@ def _with_verdicts(frame: pd.DataFrame, family: list[str], options: Options) -> 
     verdicts = [
         verdict(
             n_subjects=row["n_subjects"],
+            by_sites=row["n_sites"] > 0,
             mean_difference=row["mean_difference"],
             rank_biserial=row["rank_biserial"],
             p=row["p_holm"],

@@ -1,4 +1,4 @@
-"""Mean, median and quartiles of each model, with intervals that resample subjects."""
+"""Mean, median and quartiles of each model, with intervals that resample sites or subjects."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from nnunet_transformers.comparison.statistics.bootstrap import (
 )
 from nnunet_transformers.comparison.statistics.options import Options
 from nnunet_transformers.comparison.statistics.scores import checked, metric_definition
+from nnunet_transformers.comparison.statistics.sites import site_level
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,15 @@ class Summary:
     Attributes:
         n: cases with a defined value: all numbers are over these.
         n_subjects: their subjects.
+        n_sites: that were resampled, see `sites.RULE`; 0 where subjects were.
         undefined: cases whose value is not a number.
         …_low, …_high: bounds of the interval.
+        mean_low_subjects, mean_high_subjects: those of the mean that resample subjects.
     """
 
     n: int
     n_subjects: int
+    n_sites: int
     undefined: int
     mean: float
     mean_low: float
@@ -46,29 +50,43 @@ class Summary:
     upper_quartile: float
     upper_quartile_low: float
     upper_quartile_high: float
+    mean_low_subjects: float
+    mean_high_subjects: float
 
 
-def summarise(values: np.ndarray, subjects: np.ndarray, options: Options) -> Summary:
+def summarise(values: np.ndarray, subjects: np.ndarray, options: Options, sites: np.ndarray | None = None) -> Summary:
     """Describe the values of one model.
 
     Args:
         values: (n,), one per case, NaN where undefined.
         subjects: (n,), a name or number per case.
+        options: see there.
+        sites: (n,), the name of a site per case, "" where it is not known; None: of none.
     """
     defined = ~np.isnan(values)
     kept = values[defined]
     names, codes = np.unique(subjects[defined], return_inverse=True)
     if not len(kept):
-        return Summary(0, 0, len(values), *[math.nan] * 12)
-    counts = resample_counts(len(names), options.resamples, options.seed)
-    weights = resample_weights(len(names), options.resamples, options.seed)
+        return Summary(0, 0, 0, len(values), *[math.nan] * 14)
+    level = site_level(kept, None if sites is None else sites[defined])
+    drawn, number = (level.codes, level.n_sites) if level else (codes, len(names))
+    counts = resample_counts(number, options.resamples, options.seed)
+    means = bootstrap_means(kept, drawn, resample_weights(number, options.resamples, options.seed))
     levels = (0.5, 0.25, 0.75)
-    estimates = [kept.mean(), *np.quantile(kept, levels)]
-    distributions = [bootstrap_means(kept, codes, weights), *bootstrap_quantiles(kept, codes, counts, levels)]
-    numbers: list[float] = []
-    for estimate, distribution in zip(estimates, distributions, strict=True):
-        numbers += [float(estimate), *interval(distribution, len(names), options.confidence)]
-    return Summary(len(kept), len(names), int((~defined).sum()), *numbers)
+    mean = level.interval(options.confidence) if level else interval(means, number, options.confidence)
+    numbers = [float(kept.mean()), *mean]
+    quantiles = bootstrap_quantiles(kept, drawn, counts, levels)
+    for estimate, distribution in zip(np.quantile(kept, levels).tolist(), quantiles, strict=True):
+        if level:
+            numbers += [estimate, *level.interval_of(estimate, distribution, means, options.confidence)]
+        else:
+            numbers += [estimate, *interval(distribution, number, options.confidence)]
+    of_subjects = mean
+    if level:
+        weights = resample_weights(len(names), options.resamples, options.seed)
+        of_subjects = interval(bootstrap_means(kept, codes, weights), len(names), options.confidence)
+    numbers += of_subjects
+    return Summary(len(kept), len(names), level.n_sites if level else 0, int((~defined).sum()), *numbers)
 
 
 def summaries(scores: pd.DataFrame, options: Options) -> pd.DataFrame:
@@ -86,7 +104,14 @@ def summaries_by(table: pd.DataFrame, by: list[str], order: pd.DataFrame, option
     rows = [
         {
             **dict(zip(by, key, strict=True)),
-            **asdict(summarise(group["value"].to_numpy(), group["subject"].to_numpy(), options)),
+            **asdict(
+                summarise(
+                    group["value"].to_numpy(),
+                    group["subject"].to_numpy(),
+                    options,
+                    group["site"].to_numpy() if "site" in group else None,
+                )
+            ),
         }
         for key, group in table.groupby(by, sort=False, observed=True)
     ]

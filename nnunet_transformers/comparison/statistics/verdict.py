@@ -10,9 +10,9 @@ from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS
 RULES = (
     "Equivalent: the two one-sided tests put the difference of the means within the stated margin (Holm-corrected), "
     f"with at least {FEW_SUBJECTS} subjects. Better or worse: the signed-rank test shows a difference "
-    "(Holm-corrected), and the mean points the same way as the ranks. Where both hold, the verdict is equivalent: a "
-    "difference can be detected, but it is smaller than the margin. Everything else is undecided, which is not "
-    "evidence of no difference."
+    "(Holm-corrected), and the mean points the same way as the ranks; where sites are resampled, the test of the mean "
+    "over sites shows one. Where both hold, the verdict is equivalent: a difference can be detected, but it is smaller "
+    "than the margin. Everything else is undecided, which is not evidence of no difference."
 )
 
 
@@ -36,6 +36,7 @@ class Verdict(str, Enum):
 def verdict(
     *,
     n_subjects: int,
+    by_sites: bool = False,
     mean_difference: float,
     rank_biserial: float,
     p: float,
@@ -47,6 +48,7 @@ def verdict(
     """Verdict and reason, by RULES.
 
     Args:
+        by_sites: whether p is of the mean over sites; else of ranks.
         mean_difference: model minus baseline.
         rank_biserial: of the same differences; its sign is that of the rank sums.
         p, p_equivalence: corrected for the comparisons made.
@@ -63,8 +65,9 @@ def verdict(
     if equivalent:
         within = "the difference of the means lies within the margin"
         return Verdict.EQUIVALENT, f"a difference is shown, but {within}" if differs else within
-    if differs and mean_difference * rank_biserial > 0:
+    if differs and (by_sites or mean_difference * rank_biserial > 0):
         reason = "the signed-rank test shows a difference, and the mean points the same way"
+        reason = "the test over sites shows a difference" if by_sites else reason
         if higher_is_better is None:
             return Verdict.DIFFERENT, reason
         return Verdict.BETTER if (mean_difference > 0) == higher_is_better else Verdict.WORSE, reason
@@ -79,7 +82,7 @@ def verdict(
     return Verdict.UNDECIDED, f"no difference is shown{shown}"
 
 
-def beside_interval(word: Verdict, low: float, high: float, margin: float) -> str:
+def beside_interval(word: Verdict, low: float, high: float, margin: float, *, by_sites: bool = False) -> str:
     """Why a verdict is not what the interval printed beside it suggests, as a clause; nothing where it is.
 
     The verdict is by corrected tests, of ranks or of equivalence; the interval is of the mean difference of this one
@@ -88,6 +91,7 @@ def beside_interval(word: Verdict, low: float, high: float, margin: float) -> st
     Args:
         low, high: of the mean difference.
         margin: of equivalence; not a number if none is stated.
+        by_sites: see `verdict`.
     """
     if math.isnan(low) or math.isnan(high):
         return ""
@@ -98,7 +102,8 @@ def beside_interval(word: Verdict, low: float, high: float, margin: float) -> st
     if word is Verdict.EQUIVALENT and not within:
         return "by one-sided tests; the two-sided interval reaches beyond the margin"
     if word is Verdict.UNDECIDED and not reaches_zero:
-        return "by the corrected test of ranks; the interval of the mean, uncorrected, does not reach zero"
+        test = "the test corrected for several models" if by_sites else "the corrected test of ranks"
+        return f"by {test}; the interval of the mean, uncorrected, does not reach zero"
     if word is Verdict.UNDECIDED and within:
         return "the interval lies within the margin, the corrected tests of equivalence do not show it"
     return ""

@@ -309,3 +309,48 @@ def test_a_copy_of_the_file_says_the_same_wherever_it_lies_and_whatever_becomes_
     assert copied.path.parent == experiment.output / "submitted"
     assert replace(copied, path=path) == experiment
     assert snapshot(parse_experiment(copied.path)).path == copied.path
+
+
+def with_sites(data: Path, sites: str, splits: list[dict[str, list[str]]] | None) -> None:
+    """Cases a, b, c … of dataset 7 at these sites ("" is not known), and the split."""
+    raw = data / "nnUNet_raw" / "Dataset007_Lesions"
+    rows = [f"{case}\tsub-{case}\t{site.strip()}" for case, site in zip("abcdefghij", sites, strict=False)]
+    (raw / "cases.tsv").write_text("\n".join(["case\tsubject\tsite", *rows]) + "\n")
+    (raw / "splits_final.json").unlink()
+    if splits is not None:
+        (raw / "splits_final.json").write_text(json.dumps(splits))
+
+
+def five_folds(cases: str) -> list[dict[str, list[str]]]:
+    """Each of five neighbouring pairs is validated on once."""
+    pairs = [list(cases[2 * fold : 2 * fold + 2]) for fold in range(5)]
+    return [{"train": [c for c in cases if c not in pair], "val": pair} for pair in pairs]
+
+
+BY_SITE = "dataset: 7\nfolds: by site\ntrainers: [nnUNetTrainer]\n"
+
+
+def test_folds_by_site_are_those_of_a_split_that_keeps_sites_together(data: Path) -> None:
+    with_sites(data, "AABBCCDDEE", five_folds("abcdefghij"))
+    experiment = read_experiment(written(data, BY_SITE))
+    assert experiment.by_site
+    assert experiment.folds == (0, 1, 2, 3, 4)
+    with_sites(data, "AABBCCDDDD", five_folds("abcdefghij"))
+    told = looked_up(data, BY_SITE)
+    assert "line 2, folds: fold 3 of dataset 7 trains and validates on the same site, D" in told
+    assert "--group-by site" in told
+    assert not read_experiment(written(data, BY_SITE.replace("by site", "[3]"))).by_site
+
+
+def test_folds_by_site_need_a_split_and_the_site_of_each_case(data: Path) -> None:
+    with_sites(data, "AABBCCDDE ", five_folds("abcdefghij"))
+    assert "the site of 1 case is not in" in looked_up(data, BY_SITE)
+    with_sites(data, "AABBCCDDEE", None)
+    assert "dataset 7 has no splits_final.json" in looked_up(data, BY_SITE)
+    (data / "nnUNet_raw" / "Dataset007_Lesions" / "splits_final.json").write_text("[]")
+    with_sites(data, "AABB", [{"train": ["a", "b"], "val": ["c", "d"]}, {"train": ["c", "d"], "val": ["a", "b"]}])
+    assert "fold 2, 3, 4: dataset 7 has the folds 0 to 1" in looked_up(data, BY_SITE)
+
+
+def test_folds_are_numbers_or_by_site(tmp_path: Path) -> None:
+    assert "folds" in str(wrong(tmp_path, BY_SITE.replace("by site", "by centre")))

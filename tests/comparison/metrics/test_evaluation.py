@@ -19,6 +19,7 @@ from nnunet_transformers.comparison.metrics.case import case_metrics
 from nnunet_transformers.comparison.metrics.definitions import METRICS
 from nnunet_transformers.comparison.metrics.evaluation import Pair, evaluate, update
 from nnunet_transformers.comparison.metrics.labels import Labels
+from nnunet_transformers.comparison.metrics.lesions_table import read_lesions
 from nnunet_transformers.comparison.metrics.probabilities import probabilities_beside
 from nnunet_transformers.comparison.metrics.scores_table import COLUMNS, read_scores
 
@@ -278,7 +279,7 @@ def with_probabilities(pair: Pair, *channels: np.ndarray) -> Pair:
     """The pair with the file that nnU-Net writes beside a prediction."""
     path = pair.prediction.with_name(f"{pair.case}.npz")
     np.savez_compressed(path, probabilities=np.stack(channels).astype(np.float32))
-    return dataclasses.replace(pair, probabilities=probabilities_beside([pair.prediction]))
+    return dataclasses.replace(pair, probabilities=probabilities_beside(pair.prediction))
 
 
 def test_probabilities_beside_a_prediction_are_scored_and_scored_anew_when_they_change(
@@ -339,3 +340,17 @@ def test_probabilities_that_cannot_be_used_are_an_error_that_names_them(pairs: l
     with pytest.raises(ComparisonError, match=str(path)) as caught:
         evaluate([pair])
     assert caught.value.code == "UNREADABLE_PROBABILITIES"
+
+
+def test_the_lesions_of_the_references_are_written_beside_the_scores(pairs: list[Pair], tmp_path: Path) -> None:
+    two = mask(2, 3, 4)
+    two[8:, 8:, 8:] = 1
+    write_anisotropic(pairs[0].reference, two)
+    for _ in range(2):  # measured, and noted
+        update(tmp_path / "scores.csv", pairs)
+        lesions = read_lesions(tmp_path / "scores.csv")
+        own = lesions[(lesions["model"] == "unet") & (lesions["case"] == "a")]
+        assert own["lesion_ml"].tolist() == pytest.approx([27 * 0.0015, 2 * 4 * 6 * 0.0015])
+        assert own["found"].tolist() == [True, False]
+        assert set(lesions["case"]) == {"a", "b"}  # the reference of t holds none
+    assert read_lesions(tmp_path / "elsewhere" / "scores.csv").empty

@@ -127,7 +127,7 @@ def test_the_answer_comes_first_and_the_sections_in_their_order(opened: Page) ->
         "Scores: Kerpape & <co>",
         "Best case of",
         "Learning curves",
-        "Runtime",
+        "What it cost",
         "nnU-Net does not record it",
         "2 |R ∩ P| / (|R| + |P|)",
         "resamples subjects with all of their cases",

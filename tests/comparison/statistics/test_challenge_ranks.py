@@ -107,3 +107,15 @@ def test_cases_that_lack_a_value_are_left_out_for_all() -> None:
 def test_the_metrics_of_every_scoring_are_defined_and_have_a_better_direction() -> None:
     for names in SCORINGS.values():
         assert all(METRICS[name].higher_is_better is not None for name in names)
+
+
+def test_sites_are_resampled_where_there_are_enough() -> None:
+    scores = made_up(1)
+    number = scores["case"].str.removeprefix("case_").astype(int)
+    of_sites, of_few = (ranked(scores.assign(site=[f"site{n % k}" for n in number])) for k in (8, 3))
+    assert (of_sites.n_sites, of_few.n_sites) == (8, 0)
+    assert {model: place.mean_rank for model, place in of_sites.places.items()} == {
+        model: place.mean_rank for model, place in of_few.places.items()
+    }
+    assert of_sites.places["a"].mean_rank_low != of_few.places["a"].mean_rank_low
+    assert ranked(scores).places == of_few.places

@@ -301,7 +301,7 @@ def test_a_subject_in_training_and_test_is_warned_about(tree: AtlasTree) -> None
 
 
 def test_a_mask_in_the_place_of_an_image_is_warned_about_however_small_it_is(tree: AtlasTree) -> None:
-    tree.add_image(SUBJECT, data=lesion("other").astype(np.float32))
+    tree.add_image(SUBJECT, data=(voxels("other") > 500).astype(np.float32))
     tree.add_mask(SUBJECT)
     assert any("is it a mask" in each.problem for each in check(tree).findings)
 
