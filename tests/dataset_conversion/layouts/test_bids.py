@@ -111,7 +111,7 @@ def test_these_are_lesion_masks(tmp_path: Path, name: str) -> None:
         *("desc-strokeTerritory_mask", "desc-CSFlesion_mask", "desc-lesionhemisphere_mask", "desc-unlesioned_mask"),
         *("desc-withoutlesion_mask", "sanslesion_roi", "label-invertedLesion_mask", "desc-controllesion_mask"),
         *("desc-lesionBorder_mask", "lesionhalo", "desc-lesiondilated_mask", "label-lesion_desc-bbox-lesion_mask"),
-        *("desc-prestroke_mask", "desc-lesionuncertainty_mask", "desc-lesionside_mask"),
+        *("desc-prestroke_mask", "desc-lesionuncertainty_mask", "desc-lesionside_mask", "desc-WMlesion_mask"),
     ],
 )
 def test_these_are_not_lesion_masks_and_named_where_there_is_no_other(tmp_path: Path, name: str) -> None:
