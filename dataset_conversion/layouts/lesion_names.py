@@ -22,7 +22,7 @@ SEGMENTATION_SUFFIXES = ("dseg", "probseg")
 _LESION = re.compile(r"lesion|stroke|infarct|ischa?emi")
 # Words are in lower case here, and "-" stands between them: brain-no-lesion for brainNoLesion.
 _NOT_THE_LESION = re.compile(
-    r"(^|-)(wm|no|non|not|un|without|sans|minus|outside|free|healthy|normal|hemi)(-|$)|hemispher"
+    r"(^|-)w-?m(-?lesion|-|$)|(^|-)(no|non|not|un|without|sans|minus|outside|free|healthy|normal|hemi)(-|$)|hemispher"
     r"|(no|non|peri|contra|ipsi|para|extra|anti|pseudo)-?(lesion|stroke|infarct|ischa?emi)"
     r"|(^|-)(not|un|without|sans|sin|senza|ohne|pre|ex|excl(ude[ds]?|uding|usion)?|inv(ersed?|erted)?|complement"
     r"|healthy|normal|control|around|autour|near|outside|hors|dilated|eroded|bbox|bounding-?box)"
