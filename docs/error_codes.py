@@ -24,6 +24,7 @@ PAGE = REPOSITORY / "docs" / "codes.md"
 _SECTIONS = {
     "Converting: `convert` and `scan`": "dataset_conversion/",
     "Comparing: `compare` and `demo`": r"nnunet_transformers/(comparison|demo)",
+    "Trainers by name: `nnUNetv2_train`, `nnUNetv2_predict`, `compare`": "nnunet_transformers/training",
     "The phantom: `phantom`": "nnunet_transformers/phantom",
     "Files, in any command": "",
 }

@@ -31,13 +31,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 @dataclass(frozen=True)
 class List:
     form: Annotated[
-        Literal["text", "json", "markdown"],
+        Literal["text", "json", "markdown", "variants"],
         Option("for a script to read", name="json", value="json"),
         Option("as the page docs/networks.md", name="markdown", value="markdown"),
+        Option(
+            "the losses, augmentations, lengths and seeds that any trainer has by name",
+            name="variants",
+            value="variants",
+        ),
     ] = "text"
 
 
 def _list(arguments: List) -> int:
+    if arguments.form == "variants":
+        from nnunet_transformers.training import variant_names
+
+        print(variant_names.as_text())
+        return 0
+
     from nnunet_transformers.training import registry
 
     if arguments.form == "json":

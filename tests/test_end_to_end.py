@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,11 +25,12 @@ from helpers.tiny_dataset import TinyDataset, add_cascade, narrow, set_topology
 from nnunetv2.experiment_planning import plan_and_preprocess_api as planning
 from nnunetv2.experiment_planning.dataset_fingerprint.fingerprint_extractor import DatasetFingerprintExtractor
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint, run_training
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunet_transformers import __version__
 from nnunet_transformers.networks.swin_unetr import SwinUNETR
+from nnunet_transformers.plugin.autostart import TRAINER_FOLDER
 from nnunet_transformers.training import transformer_trainer
 from nnunet_transformers.training.registry import registry
 from nnunet_transformers.training.trainers import trainer_names
@@ -370,6 +372,112 @@ def test_the_results_folder_says_which_package_its_trainer_is_from(workshop: Pat
     trainer = train(f"{THOROUGHLY_TESTED}_1epochs_1iterations", ISOTROPIC, "3d_fullres", plans["plans_name"])
     description = json.loads(Path(trainer.output_folder_base, "dataset.json").read_text())
     assert description["trainer_from"] == f"Python package nnunet-transformers {__version__}"
+
+
+# ---- Variants by name ----------------------------------------------------------------------------------------------
+
+SHARED = """
+import os, sys
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+from nnunetv2.model_sharing.entry_points import export_pretrained_model_entry, install_from_zip_entry_point
+
+def run(entry_point, *arguments):
+    sys.argv = ["nnUNetv2", *arguments]
+    entry_point()
+
+if __name__ == "__main__":
+    dataset, plans, work, *names = sys.argv[1:]
+    results = os.environ["nnUNet_results"]
+    for name in names:
+        model = ("-d", dataset, "-c", "3d_fullres", "-f", "0", "-tr", name, "-p", plans)
+        options = ("-i", f"{work}/unseen", "-device", "cpu", "--disable_tta", "-npp", "0", "-nps", "0")
+        os.environ["nnUNet_results"] = results
+        run(predict_entry_point, *model, *options, "-o", f"{work}/{name}/trained")
+        run(export_pretrained_model_entry, *model, "-o", f"{work}/model.zip")
+        os.environ["nnUNet_results"] = f"{work}/imported"
+        run(install_from_zip_entry_point, f"{work}/model.zip")
+        run(predict_entry_point, *model, *options, "-o", f"{work}/{name}/imported")
+"""
+
+FOREIGN = """
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+class MyTrainer(nnUNetTrainer):
+    pass
+"""
+
+
+def small_plans(workshop: Path, name: str) -> str:
+    plans = plans_of(workshop, ISOTROPIC, "nnUNetPlans", f"nnUNetPlans_{name}")
+    set_topology(plans["configurations"]["3d_fullres"], (16, 16, 16), halvings(3))
+    save_plans(workshop, plans)
+    return str(plans["plans_name"])
+
+
+def test_variants_train_validate_predict_in_another_process_and_are_shared(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trainers").mkdir()
+    (tmp_path / "trainers" / "mine.py").write_text(FOREIGN)
+    monkeypatch.setenv("nnUNet_extTrainer", os.pathsep.join([str(tmp_path / "trainers"), TRAINER_FOLDER]))
+    plans = small_plans(workshop, "variants")
+    names = [
+        f"{THOROUGHLY_TESTED}_DiceTopK10_DA5_1epochs_2iterations_seed2",
+        "nnUNetTrainer_seed2_1epochs_2iterations_NoMirroring_CE",
+        "MyTrainer_DiceLoss_1epochs_2iterations_DA5",
+    ]
+    for name in names:
+        run_training(ISOTROPIC.name, "3d_fullres", 0, name, plans, device=CPU)
+
+    (tmp_path / "imported").mkdir()
+    ISOTROPIC.write_image(tmp_path / "unseen", "case_99", ISOTROPIC.case(99)[0])
+    (tmp_path / "shared.py").write_text(SHARED)
+    arguments = [str(ISOTROPIC.id), plans, str(tmp_path), *names]
+    done = subprocess.run([sys.executable, str(tmp_path / "shared.py"), *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    for name in names:
+        trained, imported = (
+            SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(tmp_path / name / folder / "case_99.nii.gz")))
+            for folder in ("trained", "imported")
+        )
+        assert trained.shape == ISOTROPIC.shape
+        assert np.array_equal(trained, imported)
+
+
+def test_a_seed_repeats_a_training_and_another_one_does_not(workshop: Path) -> None:
+    plans = small_plans(workshop, "seeds")
+
+    def losses(seed: int) -> list[float]:
+        trainer = train(f"{THOROUGHLY_TESTED}_1epochs_2iterations_seed{seed}", ISOTROPIC, "3d_fullres", plans)
+        return trainer.logger.get_value("train_losses", step=None)
+
+    of_seed_2 = losses(2)
+    assert losses(2) == of_seed_2
+    assert losses(3) != of_seed_2
+
+
+def test_augmenting_processes_draw_from_the_seed_and_the_epoch_too(
+    workshop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("nnUNet_n_proc_DA", "1")
+    plans = small_plans(workshop, "processes")
+
+    def first_batches(seed: int, epoch: int = 0) -> list[np.ndarray]:
+        arguments = (ISOTROPIC.name, "3d_fullres", 0, f"nnUNetTrainer_DA5_seed{seed}", plans)
+        trainer = get_trainer_from_args(*arguments, device=CPU)
+        trainer.initialize()
+        trainer.current_epoch = epoch
+        loaders = trainer.get_dataloaders()
+        batches = [next(loader)["data"].numpy() for loader in loaders]
+        for loader in loaders:
+            loader._finish()
+        return batches
+
+    seed_2 = first_batches(2)
+    for batch, again in zip(seed_2, first_batches(2), strict=True):
+        np.testing.assert_array_equal(batch, again)
+    for other in (first_batches(3), first_batches(2, epoch=1)):
+        assert not any(np.array_equal(batch, different) for batch, different in zip(seed_2, other, strict=True))
 
 
 # ---- An interrupted training ---------------------------------------------------------------------------------------

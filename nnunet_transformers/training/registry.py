@@ -15,6 +15,7 @@ from nnunet_transformers.networks.planned_network import Paper, PlannedNetwork, 
 from nnunet_transformers.training import trainers
 from nnunet_transformers.training.recipe import Recipe
 from nnunet_transformers.training.transformer_trainer import TransformerTrainer
+from nnunet_transformers.training.variant_names import PIECES
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,9 @@ _PAGE = """\
 # Networks
 
 Written by `nnunet-transformers list --markdown` from the registry. Every trainer takes any plans made for a U-Net with
-the stages it needs (nnU-Net's have two only for images of about 16 voxels an edge or less) and has shorter runs by name
-(`_<N>epochs`, `_<N>epochs_<M>iterations`). Families are those of Xiao et al., *Transformers in medical image
-segmentation: A review*, BSPC 84, 2023: where the Transformer stands.
+the stages it needs (nnU-Net's have two only for images of about 16 voxels an edge or less) and has
+[variants by name](#variants-by-name). Families are those of Xiao et al., *Transformers in medical image segmentation: A
+review*, BSPC 84, 2023: where the Transformer stands.
 
 | trainer | network | Transformer | paper | recipe | stages |
 |---|---|---|---|---|---|
@@ -139,6 +140,33 @@ by `nnUNetv2_plan_experiment -d ID -pl nnUNetPlannerResEncM` (or `…L`); every 
 | trainer | plans | |
 |---|---|---|
 {peers}
+
+## Variants by name
+
+Every trainer (these, nnU-Net's, and those in folders of `nnUNet_extTrainer`) has others by name, wherever nnU-Net takes
+one: `nnUNetv2_train 201 3d_fullres 0 -tr nnUNetTrainerSwinUNETR_DiceTopK10_DA5_250epochs_seed2`. Each part may be there
+once, in any order; results are in a folder of the name as it was typed. `nnunet-transformers list --variants` prints
+them with their sources.
+
+| part | | taken from nnU-Net's |
+|---|---|---|
+{pieces}
+| `<N>epochs` | length of the training, instead of the trainer's | |
+| `<N>iterations` | of each epoch, instead of 250; a fifth as many for validation | |
+| `seed<N>` | a repetition of the same training: another seed is another one | |
+
+A variant is the trainer with the methods of nnU-Net's class for the loss or the augmentation before its own. Where the
+trainer has such a method itself, which would be lost, or does not call it, nnU-Net stops with an error that says so.
+nnU-Net's own names (`nnUNetTrainerDA5`, `nnUNetTrainer_250epochs`) stay its own classes, and its restrictions theirs:
+of the losses only `Dice` and `DiceCE_noSmooth` take region-based labels, and with several GPUs and no torch.compile all
+give the coarsest output no weight, which nnU-Net's default avoids there because PyTorch fails. Primus warms up for 50
+epochs, however short the training is.
+
+A seed decides the first weights, the patches that are drawn, the augmentation and dropout: with `nnUNet_n_proc_DA=0`
+on a CPU a training is repeated to the last digit. Augmenting processes (nnU-Net's default) draw from the seed too, but
+which of them hands in its batch first does not depend on it, nor does the order of sums on a GPU: there the seed tells
+repetitions apart, and the same one gives a similar training, not an equal one. A training that goes on (`--c`) draws
+other patches than one that was not interrupted. Folds are nnU-Net's, whatever the seed.
 """
 
 
@@ -156,7 +184,8 @@ def as_markdown() -> str:
         for e in registry()
     )
     peer_rows = ((f"`{peer.trainer}`", f"`{peer.plans}`", peer.summary) for peer in PEERS)
-    return _PAGE.format(trainers=_rows(trainer_rows), peers=_rows(peer_rows))
+    piece_rows = ((f"`{piece.name}`", f"{piece.kind}: {piece.changes}", f"`{piece.trainer}`") for piece in PIECES)
+    return _PAGE.format(trainers=_rows(trainer_rows), peers=_rows(peer_rows), pieces=_rows(piece_rows))
 
 
 def _rows(rows: Iterable[Iterable[object]]) -> str:

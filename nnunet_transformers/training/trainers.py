@@ -1,5 +1,5 @@
-"""The trainers that nnU-Net finds by name (`nnUNetv2_train ... -tr NAME`), and shorter runs of these and of all
-others that nnU-Net finds."""
+"""The trainers that nnU-Net finds by name (`nnUNetv2_train ... -tr NAME`), and variants of these and of all others
+that nnU-Net finds: another loss, augmentation, length or seed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import nnunetv2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
+import nnunet_transformers
 from nnunet_transformers.networks.cotr import CoTr
 from nnunet_transformers.networks.nnformer import NNFormer
 from nnunet_transformers.networks.swin_unet import SwinUnet
@@ -22,8 +23,10 @@ from nnunet_transformers.networks.u_transformer import UTransformer
 from nnunet_transformers.networks.unetr import UNETR
 from nnunet_transformers.networks.unetr_pp import UNETRPP
 from nnunet_transformers.training.recipe import Recipe
-from nnunet_transformers.training.short_runs import short_trainer
 from nnunet_transformers.training.transformer_trainer import TransformerTrainer
+from nnunet_transformers.training.variants import VariantError, variant
+
+_OUR_FOLDER = Path(nnunet_transformers.__path__[0], "plugin", "_ext")  # which asks this module
 
 
 class nnUNetTrainerUNETR(TransformerTrainer):
@@ -138,24 +141,43 @@ def trainer_names() -> list[str]:
 
 
 def find_trainer(name: str) -> type[nnUNetTrainer] | None:
-    """A trainer of this package, of nnU-Net or of a folder in nnUNet_extTrainer by its name."""
-    if name in trainer_names():
-        return globals()[name]
-    folder = str(Path(nnunetv2.__path__[0], "training", "nnUNetTrainer"))
-    trainer = recursive_find_python_class(folder, name, "nnunetv2.training.nnUNetTrainer", nnunetv2.__path__[0])
-    for folder in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep):
-        if trainer is None and os.path.isdir(folder):
-            trainer = recursive_find_python_class(folder, name, None, folder, cleanup_imports_from_base_folder=True)
-    return trainer
+    """A trainer of this package, of nnU-Net or of a folder in nnUNet_extTrainer, or a variant of one, by its name.
+
+    Raises:
+        VariantError: the trainer is there, and the rest of the name cannot be.
+    """
+    return _written_trainer(name) or _variant(name)
+
+
+def find_variant(name: str) -> type[nnUNetTrainer] | None:
+    """A variant that nnU-Net does not find elsewhere; raises as `find_trainer` does."""
+    return None if _written_trainer(name) else _variant(name)
 
 
 def __getattr__(name: str) -> type[nnUNetTrainer]:
-    trainer = _short_trainer(name)
+    try:
+        trainer = None if name.startswith("_") else find_variant(name)
+    except VariantError as error:
+        raise AttributeError(str(error)) from error
     if trainer is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return trainer
 
 
 @functools.cache
-def _short_trainer(name: str) -> type[nnUNetTrainer] | None:
-    return short_trainer(name, find_trainer, module=__name__)
+def _variant(name: str) -> type[nnUNetTrainer] | None:
+    return variant(name, _written_trainer, module=__name__)
+
+
+def _written_trainer(name: str) -> type[nnUNetTrainer] | None:
+    """A trainer that somebody wrote under this name."""
+    if name in trainer_names():
+        return globals()[name]
+    nnunet = nnunetv2.__path__[0]
+    found = recursive_find_python_class(
+        str(Path(nnunet, "training", "nnUNetTrainer")), name, "nnunetv2.training.nnUNetTrainer", nnunet
+    )
+    for folder in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep):
+        if found is None and os.path.isdir(folder) and Path(folder) != _OUR_FOLDER:
+            found = recursive_find_python_class(folder, name, None, folder, cleanup_imports_from_base_folder=True)
+    return found if isinstance(found, type) and issubclass(found, nnUNetTrainer) else None

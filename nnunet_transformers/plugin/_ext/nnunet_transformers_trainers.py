@@ -8,8 +8,12 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("nnUNetTrainer"):
+    # A variant of a foreign trainer has an underscore, whatever its name begins with.
+    if name.startswith("nnUNetTrainer") or ("_" in name and not name.startswith("_")):
         from nnunet_transformers.training import trainers
 
-        return getattr(trainers, name)
+        if name in trainers.trainer_names():
+            return getattr(trainers, name)
+        if trainer := trainers.find_variant(name):
+            return trainer
     raise AttributeError(name)
