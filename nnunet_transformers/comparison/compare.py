@@ -27,7 +27,8 @@ from nnunet_transformers.comparison.metrics.scoring import (
 from nnunet_transformers.comparison.nnunet import commands
 from nnunet_transformers.comparison.nnunet.baseline import choose_baseline
 from nnunet_transformers.comparison.nnunet.model_id import ensemble_name
-from nnunet_transformers.comparison.nnunet.names import common_ending, ensemble_label, short_names
+from nnunet_transformers.comparison.nnunet.names import ensemble_label, repetitions, short_names
+from nnunet_transformers.comparison.nnunet.names import left_out as left_out_of_names
 from nnunet_transformers.comparison.nnunet.results import Ensemble, Results, read_results
 from nnunet_transformers.comparison.nnunet.results import Model as TrainedModel
 from nnunet_transformers.comparison.nnunet.state import dataset_folder, is_newer
@@ -178,9 +179,8 @@ def report_of_results(
     ]
     shown_as = names[first.identifier]
     scored = _score(results, names, shown_as, sets, _data(folders, dataset_id), lesion_labels, output, jobs)
-    if ending := common_ending(results):
-        remarks = (*remarks, f"All trainers end in {ending}, which is left out of their names.")
-    scored = replace(scored, remarks=(*remarks, *scored.remarks))
+    of_names = [*filter(None, [left_out_of_names(results)]), *repetitions(names)]
+    scored = replace(scored, remarks=(*remarks, *of_names, *scored.remarks))
     given = scored.to_report(shown_as, commands_run)
     return write_report(replace(given, trainings=trainings, why_baseline=why, scoring=scoring), output)
 
@@ -278,7 +278,7 @@ def _scored_dataset(experiment: Experiment, dataset: Dataset, folders: Folders, 
     )
     names = {**of_models, **ensembles}
     notes = (*scored.notes, *one_line_each(reasons, models=len(models)))
-    remarks = (*experiment.remarks, *scored.remarks, *without)
+    remarks = (*experiment.remarks, *repetitions(of_models), *scored.remarks, *without)
     return replace(scored, names=names, scores=scores, remarks=remarks, notes=notes)
 
 

@@ -112,7 +112,7 @@ class Parts:
     seed: int | None = None
 
     @property
-    def said(self) -> dict[str, str | int]:
+    def said(self) -> dict[str, Any]:
         """The parts that there are."""
         return {field.name: value for field in fields(self)[1:] if (value := getattr(self, field.name))}
 

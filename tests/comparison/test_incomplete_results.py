@@ -194,7 +194,8 @@ def test_short_trainings_are_known_by_their_names(folders: Path) -> None:
         add_model(folders, f"{trainer}__nnUNetPlans__3d_fullres", 4)
     text = said(report(folders))
     assert "2 models were trained only briefly (5 epochs of 100 iterations;" in text
-    assert "All trainers end in _5epochs_100iterations, which is left out of their names." in text
+    assert "all trainers have the same recipe, loss, augmentation and length, which is left out" in text
+    assert "out of them: 5 epochs of 100 iterations." in text
     assert "nnUNetTrainerSwinUNETR_5epochs_100iterations" in text
 
 

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nnunet_transformers.common.words import counted, listed, nearest
 from nnunet_transformers.common.yaml_fields import Problems, Value
@@ -17,6 +18,10 @@ from nnunet_transformers.comparison.experiment.model import CASCADE, LOWRES, Exp
 from nnunet_transformers.comparison.metrics.labels import dataset_labels
 from nnunet_transformers.comparison.metrics.pairs import People
 from nnunet_transformers.comparison.nnunet.state import cases_in, dataset_folder, load_json
+from nnunet_transformers.training.variant_names import Parts, parts
+
+if TYPE_CHECKING:
+    from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 _PLANNERS = {f"nnUNetResEncUNet{size}Plans": f"nnUNetPlannerResEnc{size}" for size in ("M", "L", "XL")}
 _DEFAULT_FOLDS = 5  # of nnU-Net, where there is no splits_final.json
@@ -46,12 +51,16 @@ def check_experiment(
     Raises:
         ComparisonError: with the line of these and of everything that is not there; or nnU-Net's folders are not known.
     """
+    found = []
     for value, model in entries:
-        _check_trainer(value, model)
+        if trainer := _check_trainer(value, model):
+            found.append((value, model, trainer))
         if model.planner and _find_planner(model.planner) is None:
             value.problem(f"nnU-Net finds no planner {model.planner}", "UNKNOWN_PLANNER")
         if model.pretrained_weights and not model.pretrained_weights.is_file():
             value.problem(f"there is no file with these pretrained_weights: {model.pretrained_weights}", "NO_FILE")
+    if experiment.same_recipe:
+        _check_recipe(found)
     try:
         folders = experiment.nnunet_folders()
     except ComparisonError:
@@ -66,8 +75,12 @@ def check_experiment(
     problems.raise_if_any()
 
 
-def find_trainer(name: str) -> type | None:
-    """The trainer nnU-Net finds by this name, silently."""
+def find_trainer(name: str) -> type[nnUNetTrainer] | None:
+    """The trainer nnU-Net finds by this name, silently.
+
+    Raises:
+        VariantError: there is the trainer, but not with this loss, augmentation, length or seed.
+    """
     from nnunet_transformers.plugin import autostart
 
     autostart.activate()
@@ -75,8 +88,12 @@ def find_trainer(name: str) -> type | None:
         warnings.simplefilter("ignore")
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
+        from nnunet_transformers.training.variants import VariantError
+
         try:
             return recursive_find_trainer_class_by_name(name)
+        except VariantError:
+            raise
         except (RuntimeError, AssertionError):
             return None
 
@@ -179,22 +196,35 @@ def _check_sites(field: Value, dataset: int, splits: list | None, raw: Path | No
             return
 
 
-def _check_trainer(value: Value, model: Model) -> None:
-    if find_trainer(model.trainer):
-        return
-    base, ending, epochs = model.trainer.rpartition("_")
-    if ending and epochs.endswith("epochs") and find_trainer(base):
-        value.problem(
-            f"{base} has no shorter runs by name ({model.trainer}); trainers named nnUNetTrainer… have",
-            "UNKNOWN_TRAINER",
-        )
-        return
-    known = [*_trainer_names(), "nnUNetTrainer"]
+def _check_trainer(value: Value, model: Model) -> type[nnUNetTrainer] | None:
+    from nnunet_transformers.training.variants import VariantError
+
+    try:
+        if found := find_trainer(model.trainer):
+            return found
+    except VariantError as error:
+        value.problem(error.problem, error.code)
+        return None
+    known, base = [*_trainer_names(), "nnUNetTrainer"], parts(model.trainer).base
     value.problem(
-        f"nnU-Net finds no trainer {model.trainer}{nearest(base if base in known else model.trainer, known)}; "
-        "nnunet-transformers list shows those of this package",
+        f"nnU-Net finds no trainer {base}{nearest(base, known)}; nnunet-transformers list shows those of this package",
         "UNKNOWN_TRAINER",
     )
+    return None
+
+
+def _check_recipe(found: Sequence[tuple[Value, Model, type[nnUNetTrainer]]]) -> None:
+    """Each trainer whose loss, augmentation or length is not the first one's is a problem."""
+    from nnunet_transformers.training.variants import recipe_of
+
+    first: dict[str, str] = {}
+    for value, model, trainer in found:
+        named = parts(model.trainer)
+        length = str(Parts("", epochs=named.epochs, iterations=named.iterations)) or "of the trainer's own"
+        recipe = dict(zip(("loss", "augmentation", "length"), (*recipe_of(trainer), length), strict=True))
+        first = first or recipe
+        if others := [f"{what} {told}, not {first[what]}" for what, told in recipe.items() if told != first[what]]:
+            value.problem(f"has not the recipe of {found[0][1].name}: {'; '.join(others)}", "OTHER_RECIPE")
 
 
 def _trainer_names() -> list[str]:

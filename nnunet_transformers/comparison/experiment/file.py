@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +27,7 @@ from nnunet_transformers.common.files import write_whole
 from nnunet_transformers.common.problems import writing_to
 from nnunet_transformers.common.words import nearest
 from nnunet_transformers.common.yaml_fields import Problems, Value, read_yaml
+from nnunet_transformers.comparison.experiment import variants
 from nnunet_transformers.comparison.experiment.model import (
     CASCADE,
     FOLDER_VARIABLES,
@@ -40,7 +41,8 @@ from nnunet_transformers.comparison.experiment.model import (
 )
 
 _FIELDS = (
-    *("name", "dataset", "datasets", "trainers", "folds", "epochs", "baseline", "ensembles", "test_sets"),
+    *("name", "dataset", "datasets", "trainers", "folds", *variants.FIELDS, "recipe"),
+    *("baseline", "ensembles", "test_sets"),
     *("lesion_labels", "metrics", "scoring", "equivalence_margin", "where", "folders", "output", "remarks", "copy_of"),
 )
 _DATASET_FIELDS = ("id", "test_sets")
@@ -48,6 +50,7 @@ _TEST_SET_FIELDS = ("name", "images", "references")
 _TRAINER_FIELDS = (
     *("trainer", "name", "dataset", "plans", "configuration", "planner", "target_spacing", "plans_from"),
     "pretrained_weights",
+    *variants.FIELDS,
 )
 _LOCAL_FIELDS = ("device", "gpus", "at_once")
 _DEVICES = ("cuda", "cpu", "mps")
@@ -92,8 +95,8 @@ def parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, M
     base = original.parent
 
     datasets = _datasets(root, fields, base)
-    epochs = fields["epochs"].integer(1) if "epochs" in fields else None
-    entries = _models(fields["trainers"], datasets, epochs, base) if "trainers" in fields else []
+    of_all = {name: fields[name] for name in variants.FIELDS if name in fields}
+    entries = _models(fields["trainers"], datasets, of_all, base) if "trainers" in fields else []
     models = tuple(model for _, model in entries)
     names = list(dict.fromkeys(model.name for model in models))
     name = fields["name"].text() if "name" in fields else original.stem
@@ -117,6 +120,7 @@ def parse(path: Path) -> tuple[Experiment, dict[str, Value], list[tuple[Value, M
         remarks=fields["remarks"].items(Value.text) if "remarks" in fields else (),
         scoring=_scoring(fields["scoring"]) if "scoring" in fields else "all",
         by_site=by_site,
+        same_recipe="recipe" in fields and fields["recipe"].one_of(("same",)) == "same",
     )
     return experiment, fields, entries, root.problems
 
@@ -172,9 +176,11 @@ def _test_sets(value: Value, base: Path) -> tuple[TestSet, ...]:
     return sets
 
 
-def _models(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: Path) -> list[tuple[Value, Model]]:
+def _models(
+    value: Value, datasets: Sequence[Dataset], of_all: Mapping[str, Value], base: Path
+) -> list[tuple[Value, Model]]:
     models: list[tuple[Value, Model]] = []
-    entries = value.items(lambda each: (each, _entry(each, datasets, epochs, base)))
+    entries = value.items(lambda each: (each, _entry(each, datasets, of_all, base)))
     for entry, found in entries:
         conflicts: dict[str, str] = {}
         for model in found:
@@ -215,8 +221,8 @@ def _conflict(model: Model, other: Model, line: int) -> tuple[str, str] | None:
     return None
 
 
-def _entry(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: Path) -> list[Model]:
-    """The models of one item of `trainers`: on the dataset it names, or else on each."""
+def _entry(value: Value, datasets: Sequence[Dataset], of_all: Mapping[str, Value], base: Path) -> list[Model]:
+    """The models of one item of `trainers`: on the dataset it names, or else on each; one per run."""
     inside: dict[str, Value] = {"trainer": value}
     if value.is_mapping:
         inside = value.mapping(_TRAINER_FIELDS, required=("trainer",))
@@ -240,17 +246,23 @@ def _entry(value: Value, datasets: Sequence[Dataset], epochs: int | None, base: 
         inside["plans_from"].problem("takes over finished plans: planner and target_spacing do not go with it")
     if not trainer:
         return []
+    own = {name: inside[name] for name in variants.FIELDS if name in inside}
+    names = variants.variant_names(trainer, {**of_all, **own})
+    called = inside["name"].text() if "name" in inside else trainer
+    repeated = "runs" in {**of_all, **own}
     return [
         Model(
-            name=inside["name"].text() if "name" in inside else trainer,
+            name=f"{called} run {run}" if repeated else called,
             dataset=dataset,
-            trainer=f"{trainer}_{epochs}epochs" if epochs else trainer,
+            trainer=name,
             **texts,
             target_spacing=spacing,
             plans_from=plans_from,
             pretrained_weights=inside["pretrained_weights"].path(base) if "pretrained_weights" in inside else None,
+            repeats=called if repeated else "",
         )
         for dataset in ([named] if named is not None else [each.id for each in datasets])
+        for run, name in enumerate(names, start=1)
     ]
 
 

@@ -37,11 +37,12 @@ class Model:
 
     Attributes:
         name: what it is called in the report; unique in its dataset.
-        trainer: with the ending _<N>epochs where the experiment has epochs.
+        trainer: with the parts _DiceTopK10_DA5_<N>epochs_seed<N> that the file gives as fields.
         planner: makes the plans; "" for nnU-Net's default one, or where a file with other plans is there already.
         target_spacing: mm, in the axis order of the plans, for the default planner; empty for its own choice.
         plans_from: dataset whose nnUNetPlans are taken over under the name `plans`, for weights trained with them.
         pretrained_weights: a checkpoint of nnU-Net that trainings start from.
+        repeats: where it is trained several times with other seeds, the name of them all.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Model:
     target_spacing: tuple[float, ...] = ()
     plans_from: int | None = None
     pretrained_weights: Path | None = None
+    repeats: str = ""
 
     @property
     def identifier(self) -> str:
@@ -133,6 +135,7 @@ class Experiment:
         folders: those of nnU-Net's three folders that the file names.
         output: the folder of logs, predictions, scores and the report.
         remarks: what a reader of the report has to know, as sentences.
+        same_recipe: all trainers must have the same loss, augmentation and length.
     """
 
     path: Path
@@ -151,6 +154,7 @@ class Experiment:
     remarks: tuple[str, ...] = ()
     scoring: str = "all"
     by_site: bool = False
+    same_recipe: bool = False
 
     @property
     def needs_probabilities(self) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-_LENGTH = re.compile(r"_(\d+)epochs?(?:_(\d+)iterations?)?(?=_|$)")
+from nnunet_transformers.training.variant_names import Parts, parts
 
 
 class ModelId(NamedTuple):
@@ -20,10 +19,9 @@ class ModelId(NamedTuple):
         return "__".join(self)
 
     @property
-    def length(self) -> tuple[int | None, int | None]:
-        """Epochs and iterations per epoch as far as the trainer's name says: _5epochs, _5epochs_100iterations."""
-        said = _LENGTH.search(self.trainer)
-        return (int(said[1]), int(said[2]) if said[2] else None) if said else (None, None)
+    def parts(self) -> Parts:
+        """What the trainer's name says: the trainer, loss, augmentation, length and seed."""
+        return parts(self.trainer)
 
     @classmethod
     def parse(cls, name: str) -> ModelId | None:

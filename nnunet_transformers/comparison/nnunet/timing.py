@@ -102,12 +102,12 @@ def read_training(model: Model) -> Training:
     checkpoints = [file for path in folders.values() if (file := path / "checkpoint_final.pth").is_file()]
     logs = {fold: read_training_log(path) for fold, path in folders.items()}
     begun = max((log.epoch for log in logs.values() if log.epoch is not None), default=None)
-    named_epochs, named_iterations = model.id.length
+    named = model.id.parts
     return Training(
         logs=logs,
         network=first.get("network"),
-        epochs=_integer(first.get("num_epochs")) or named_epochs or (None if begun is None else begun + 1),
-        iterations=_integer(first.get("num_iterations_per_epoch")) or named_iterations,
+        epochs=_integer(first.get("num_epochs")) or named.epochs or (None if begun is None else begun + 1),
+        iterations=_integer(first.get("num_iterations_per_epoch")) or named.iterations,
         batch_size=_integer(first.get("batch_size")),
         machines=tuple(dict.fromkeys(machines)),
         parameters=count_parameters(checkpoints[0]) if checkpoints else None,

@@ -153,7 +153,7 @@ def _epochs(folder: Path) -> int:
     description = load_json(folder / "debug.json")
     planned = str(description.get("num_epochs")) if isinstance(description, dict) else ""
     model = ModelId.parse(folder.parent.name)
-    return int(planned) if planned.isdigit() else (model.length[0] if model else None) or _DEFAULT_EPOCHS
+    return int(planned) if planned.isdigit() else (model.parts.epochs if model else None) or _DEFAULT_EPOCHS
 
 
 def _state(step: Step, folder: Path | None) -> tuple[State, str, Progress | None]:

@@ -105,6 +105,12 @@ LIST = "dataset: 7\ntrainers:\n  - A\n  - "
         (A + "folds: [all]\n", 3, "folds[0]: fold all has no cases to validate on"),
         (A + "folds: [1, 1]\n", 3, "folds: a fold is there twice"),
         (A + "epochs: 0\n", 3, "epochs: must be a whole number of at least 1, not '0'"),
+        (A + "loss: CEE\n", 3, "loss: 'CEE' is not one of CE, Dice, "),
+        (A + "augmentation: DA6\n", 3, "noDummy2DDA; did you mean DA5?"),
+        (A + "runs: 0\n", 3, "runs: must be a whole number of at least 1, not '0'"),
+        (A + "recipe: alike\n", 3, "recipe: 'alike' is not one of same"),
+        ("dataset: 7\nloss: CE\ntrainers: [A, B_Dice]\n", 2, "loss: B_Dice says it in its name already"),
+        ("dataset: 7\ntrainers: [{trainer: A_seed2, runs: 2}]\n", 2, "trainers[0].runs: A_seed2 says it in its name"),
         (LIST + "A\n", 4, "the same trainer, plans and configuration as on line 3"),
         (LIST + "{trainer: A, plans: P}\n", 4, "is called A as the one on line 3"),
         (LIST + "{trainer: B, planner: Q}\n", 4, "makes the plans nnUNetPlans in another way than line 3"),
@@ -276,9 +282,9 @@ def test_before_anything_is_trained_it_must_be_said_which_of_several_labels_are_
     assert "[LESION_LABELS]" in told
 
 
-def test_a_trainer_without_shorter_runs_is_said_to_have_none(data: Path) -> None:
-    told = looked_up(data, "dataset: 7\nepochs: 5\nfolds: [0]\ntrainers: [nnUNet_PrimusV3S_Trainer]\n")
-    assert "nnUNet_PrimusV3S_Trainer has no shorter runs by name" in told
+def test_primus_has_shorter_runs_too(data: Path) -> None:
+    text = "dataset: 7\nepochs: 5\nfolds: [0]\ntrainers: [nnUNet_PrimusV3S_Trainer]\n"
+    assert read_experiment(written(data, text)).models[0].trainer == "nnUNet_PrimusV3S_Trainer_5epochs"
 
 
 def test_a_dataset_that_is_not_there_is_named(data: Path) -> None:
@@ -354,3 +360,66 @@ def test_folds_by_site_need_a_split_and_the_site_of_each_case(data: Path) -> Non
 
 def test_folds_are_numbers_or_by_site(tmp_path: Path) -> None:
     assert "folds" in str(wrong(tmp_path, BY_SITE.replace("by site", "by centre")))
+
+
+def test_loss_augmentation_length_and_runs_are_parts_of_the_trainers_names(tmp_path: Path) -> None:
+    text = (
+        "dataset: 7\nloss: DiceTopK10\naugmentation: DA5\nepochs: 250\nruns: 2\ntrainers:\n"
+        "  - nnUNetTrainer\n  - {trainer: nnUNetTrainerUNETR, name: UNETR, loss: CE, epochs: 5, runs: 1}\n"
+    )
+    experiment = parse_experiment(written(tmp_path, text))
+    assert [(model.name, model.trainer, model.repeats) for model in experiment.models] == [
+        ("nnUNetTrainer run 1", "nnUNetTrainer_DiceTopK10_DA5_250epochs_seed1", "nnUNetTrainer"),
+        ("nnUNetTrainer run 2", "nnUNetTrainer_DiceTopK10_DA5_250epochs_seed2", "nnUNetTrainer"),
+        ("UNETR run 1", "nnUNetTrainerUNETR_CE_DA5_5epochs_seed1", "UNETR"),
+    ]
+    assert experiment.baseline == "nnUNetTrainer run 1"
+    assert not experiment.same_recipe
+
+
+def test_each_run_of_a_cascade_goes_on_from_its_own_first_stage(tmp_path: Path) -> None:
+    text = (
+        "dataset: 7\nruns: 2\ntrainers:\n  - {trainer: A, name: low, configuration: 3d_lowres}\n"
+        "  - {trainer: A, name: cascade, configuration: 3d_cascade_fullres}\n"
+    )
+    models = parse_experiment(written(tmp_path, text)).models
+    goes_on = {m.name: [other.name for other in models if m.goes_on_from(other)] for m in models}
+    assert (goes_on["cascade run 1"], goes_on["cascade run 2"]) == (["low run 1"], ["low run 2"])
+
+
+def test_a_name_that_cannot_be_is_explained_with_its_line(data: Path) -> None:
+    text = "dataset: 7\nfolds: [0]\ntrainers:\n  - nnUNetTrainer_DA6\n  - nnUNetTrainerDA5_NoDA\n"
+    told = looked_up(data, text)
+    assert (
+        "line 4, trainers[0]: Could not find requested nnunet trainer nnUNetTrainer_DA6: nnUNetTrainer is there" in told
+    )
+    assert "did you mean DA5? Losses: CE" in told
+    assert "line 5, trainers[1]: nnUNetTrainerDA5_NoDA names two augmentations: leave one out [TWO_VARIANTS]" in told
+
+
+def test_a_recipe_that_is_not_the_same_is_told_for_each_trainer(data: Path) -> None:
+    text = (
+        "dataset: 7\nfolds: [0]\nrecipe: same\nepochs: 5\nloss: CE\ntrainers:\n"
+        "  - nnUNetTrainer\n"
+        "  - nnUNetTrainerUNETR\n"
+        "  - {trainer: nnUNetTrainerUNETR, name: other, loss: Dice, augmentation: DA5, runs: 2}\n"
+        "  - {trainer: nnUNetTrainerSwinUNETR, epochs: 6}\n"
+    )
+    told = looked_up(data, text)
+    assert (
+        "line 9, trainers[2]: has not the recipe of nnUNetTrainer: loss Dice, not CE; augmentation DA5, not nnU-Net's "
+        "[OTHER_RECIPE]" in told
+    )
+    assert (
+        "line 10, trainers[3]: has not the recipe of nnUNetTrainer: length 6 epochs, not 5 epochs [OTHER_RECIPE]"
+        in told
+    )
+    assert told.count("has not the recipe") == 2
+
+
+def test_the_same_recipe_in_other_words_is_the_same(data: Path) -> None:
+    text = (
+        "dataset: 7\nfolds: [0]\nrecipe: same\nruns: 2\ntrainers:\n"
+        "  - nnUNetTrainerDA5\n  - nnUNetTrainerUNETR_DA5\n  - {trainer: nnUNetTrainerSwinUNETR, augmentation: DA5}\n"
+    )
+    assert read_experiment(written(data, text)).same_recipe
