@@ -146,6 +146,22 @@ def test_folds_that_are_not_those_of_the_splits_are_reported(folders: Path) -> N
     assert "splits_final.json" in text[text.index("## What is not shown") :]
 
 
+def test_repetitions_are_said_to_be_such_with_and_without_an_experiment(folders: Path) -> None:
+    for number, seed in enumerate((1, 2)):
+        add_model(folders, f"nnUNetTrainer_CE_seed{seed}__nnUNetPlans__3d_fullres", 4 + number)
+    told = "are repetitions of one training with other seeds"
+    text = shown(report(folders))
+    assert f"nnUNetTrainer · seed 1 and nnUNetTrainer · seed 2 {told}" in text
+    assert "the same recipe, loss, augmentation and length, which is left out of them: loss CE." in text
+    path = folders / "e.yaml"
+    path.write_text(
+        f"dataset: 201\noutput: {folders / 'out'}\nruns: 2\nloss: CE\nrecipe: same\nensembles: none\n"
+        "trainers: [{trainer: nnUNetTrainer, name: U-Net}]\n"
+    )
+    assert main(["compare", "report", str(path), "--jobs", "1"]) == 0
+    assert f"U-Net run 1 and U-Net run 2 {told}" in shown(folders / "out")
+
+
 def test_the_trainers_to_show_and_the_baseline_can_be_chosen(folders: Path) -> None:
     for number, trainer in enumerate(("nnUNetTrainer", "nnUNetTrainerUNETR", "nnUNetTrainerSwinUNETR")):
         add_model(folders, f"{trainer}__nnUNetPlans__3d_fullres", 4 + number)

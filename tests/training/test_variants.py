@@ -200,6 +200,25 @@ def test_every_loss_and_augmentation_is_nnunets_own_on_our_trainer(loss):
             assert trainer.inference_allowed_mirroring_axes == mirror
 
 
+def test_private_names_are_not_taken_for_trainers():
+    assert not hasattr(trainers, "__wrapped__")
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "iterations", "validation"),
+    [
+        ("nnUNetTrainerSwinUNETR_3epochs_20iterations", 3, 20, 4),
+        ("nnUNetTrainerSwinUNETR_2iterations_DA5", 1000, 2, 1),
+        ("nnUNetTrainerSwinUNETR_CE_7epoch", 7, 250, 50),
+    ],
+)
+def test_a_length_is_what_the_name_says(name, epochs, iterations, validation):
+    with rehearsal(find(name), plans_for((32, 32), (1, 1), width=8), torch.device("cpu")) as trainer:
+        assert (trainer.num_epochs, trainer.num_iterations_per_epoch) == (epochs, iterations)
+        assert trainer.num_val_iterations_per_epoch == validation
+        assert trainer.lr_scheduler.num_epochs == epochs
+
+
 def test_a_seed_decides_the_weights_that_a_training_begins_with():
     def weights(name: str) -> list[float]:
         with rehearsal(find(name), plans_for((32, 32), (1, 1), width=8), torch.device("cpu")) as trainer:
