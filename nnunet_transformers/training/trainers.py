@@ -11,7 +11,6 @@ import nnunetv2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 
-import nnunet_transformers
 from nnunet_transformers.networks.cotr import CoTr
 from nnunet_transformers.networks.nnformer import NNFormer
 from nnunet_transformers.networks.swin_unet import SwinUnet
@@ -26,7 +25,7 @@ from nnunet_transformers.training.recipe import Recipe
 from nnunet_transformers.training.transformer_trainer import TransformerTrainer
 from nnunet_transformers.training.variants import VariantError, variant
 
-_OUR_FOLDER = Path(nnunet_transformers.__path__[0], "plugin", "_ext")  # which asks this module
+_ASKS_US = "nnunet_transformers_trainers.py"  # in the folder of this package, and of a copy of it elsewhere
 
 
 class nnUNetTrainerUNETR(TransformerTrainer):
@@ -178,6 +177,6 @@ def _written_trainer(name: str) -> type[nnUNetTrainer] | None:
         str(Path(nnunet, "training", "nnUNetTrainer")), name, "nnunetv2.training.nnUNetTrainer", nnunet
     )
     for folder in os.environ.get("nnUNet_extTrainer", "").split(os.pathsep):
-        if found is None and os.path.isdir(folder) and Path(folder) != _OUR_FOLDER:
+        if found is None and os.path.isdir(folder) and not os.path.exists(os.path.join(folder, _ASKS_US)):
             found = recursive_find_python_class(folder, name, None, folder, cleanup_imports_from_base_folder=True)
     return found if isinstance(found, type) and issubclass(found, nnUNetTrainer) else None

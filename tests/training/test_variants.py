@@ -5,6 +5,7 @@ import itertools
 import os
 import pickle
 import pkgutil
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,15 @@ def test_a_trainer_in_a_folder_after_ours_comes_before_a_variant_of_its_name(min
     monkeypatch.setenv(VARIABLE, os.pathsep.join([TRAINER_FOLDER, str(tmp_path)]))
     for name in ("MyTrainer_CE", "MyTrainer_DA5_big", "MyTrainer"):
         assert find(name).__module__ == "mine"
+
+
+def test_a_copy_of_our_folder_from_another_environment_does_no_harm(tmp_path, monkeypatch):
+    copy = shutil.copytree(TRAINER_FOLDER, tmp_path / "copy")
+    monkeypatch.setenv(VARIABLE, os.pathsep.join([str(copy), TRAINER_FOLDER]))
+    trainers._variant.cache_clear()
+    assert issubclass(find("nnUNetTrainerSwinUNETR_DA5_9epochs"), SWIN)
+    with pytest.raises(VariantError):
+        find("nnUNetTrainerSwinUNETR_DA6_9epochs")
 
 
 @pytest.mark.parametrize(

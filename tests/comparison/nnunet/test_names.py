@@ -70,5 +70,9 @@ def test_models_that_differ_in_the_order_of_parts_only_keep_their_full_names(emp
     assert named(empty, *trainers)[0] == sorted(trainers)
 
 
+def test_trainings_without_a_seed_are_no_repetitions(empty: Path) -> None:
+    assert not named(empty, "nnUNetTrainerDA5", "nnUNetTrainer_DA5")[2]
+
+
 def test_models_that_no_name_says_anything_of_are_not_remarked_on(empty: Path) -> None:
     assert named(empty, "nnUNetTrainer", "nnUNetTrainerUNETR")[1:] == ("", [])
