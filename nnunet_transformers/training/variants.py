@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib import metadata
-from types import CodeType
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -120,7 +119,7 @@ def _piece_for(base: type[nnUNetTrainer], piece: Piece) -> type[nnUNetTrainer]:
                 f"{piece.name} would undo {own.__name__}'s own {method}: leave it out, or derive a class that has both",
                 "VARIANT_UNDOES",
             )
-        if not any(method in code.co_names for _, code in _run(base, asked_for_by)):
+        if not any(method in called for _, called in _run(base, asked_for_by)):
             raise VariantError(
                 f"{piece.name} would do nothing: {base.__name__}'s own {asked_for_by} does not call {method}",
                 "VARIANT_WITHOUT_EFFECT",
@@ -128,13 +127,18 @@ def _piece_for(base: type[nnUNetTrainer], piece: Piece) -> type[nnUNetTrainer]:
     return stock
 
 
-def _run(trainer: type, method: str) -> Iterator[tuple[type, CodeType]]:
-    """What runs when a method is called: each class that has it, down to the first that does not call the next."""
+def _run(trainer: type, method: str) -> Iterator[tuple[type, Collection[str]]]:
+    """What runs when a method is called: each class that has it, down to the first that does not call the next.
+
+    Yields:
+        The class, and the names that its method uses; those of one that is not written in Python are not known.
+    """
     for owner in trainer.__mro__:
         if method in vars(owner):
-            code = inspect.unwrap(getattr(owner, method)).__code__
-            yield owner, code
-            if not {"super", method} & set(code.co_names):
+            code = getattr(inspect.unwrap(getattr(owner, method)), "__code__", None)
+            used = code.co_names if code else ()
+            yield owner, used
+            if not {"super", method} & set(used):
                 return
 
 
