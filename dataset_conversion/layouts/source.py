@@ -35,7 +35,8 @@ _MAX_OPENED = 1000
 def list_files(source: Path, expected: str) -> tuple[list[PurePosixPath], list[Finding]]:
     """Files below a source folder, relative to it, and what is wrong with folders in it.
 
-    A folder that may not be listed is an error; links to nothing and empty folders of subjects are warnings.
+    A folder that may not be listed is an error; links to nothing, empty folders of subjects and images with hidden names
+    are warnings.
 
     Args:
         source: what the user gave.
@@ -60,6 +61,13 @@ def list_files(source: Path, expected: str) -> tuple[list[PurePosixPath], list[F
         shown = tuple(("empty", str(path)) for path in empty)
         remedy = "Get the files if there should be some (datalad get -n, or unpack the archive again)."
         findings.append(Finding("EMPTY_FOLDER", problem, remedy, files=shown, severity="warning"))
+    if hidden := listing.hidden:
+        problem = (
+            f"{counted(len(hidden), 'NIfTI file')} whose name starts with a dot, such as {hidden[0]}, not looked at"
+        )
+        shown = tuple(("not used", str(path)) for path in hidden)
+        remedy = "Rename it if it is needed: such names are hidden."
+        findings.append(Finding("HIDDEN_FILES", problem, remedy, files=shown, severity="warning"))
     return listing.files, findings
 
 

@@ -14,12 +14,14 @@ class Listing:
     Attributes:
         unreadable: folders that could not be read.
         empty: folders in which there is nothing, not even another folder.
+        hidden: images whose names start with a dot, but not with the `._` of macOS' droppings.
         dead_links: links to nothing whose names have no ending, as those of folders.
     """
 
     files: list[PurePosixPath] = field(default_factory=list)
     unreadable: list[PurePosixPath] = field(default_factory=list)
     empty: list[PurePosixPath] = field(default_factory=list)
+    hidden: list[PurePosixPath] = field(default_factory=list)
     dead_links: list[PurePosixPath] = field(default_factory=list)
 
 
@@ -58,10 +60,15 @@ def walk(folder: Path) -> Listing:
             folders[:] = [name for name in kept if name not in links]
             shown = [name for name in (*files, *image_like) if not name.startswith(".")]
             found.files += [relative(parent) / name for name in shown]
+            found.hidden += [relative(parent) / name for name in files if _is_hidden_image(name)]
             found.dead_links += [relative(parent) / name for name in shown if _is_dead(os.path.join(parent, name))]
-    for paths in (found.files, found.unreadable, found.empty, found.dead_links):
+    for paths in (found.files, found.unreadable, found.empty, found.hidden, found.dead_links):
         paths.sort()
     return found
+
+
+def _is_hidden_image(name: str) -> bool:
+    return name.startswith(".") and not name.startswith("._") and name.lower().endswith((".nii", ".nii.gz"))
 
 
 def _is_dead(path: str) -> bool:

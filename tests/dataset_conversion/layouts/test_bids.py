@@ -524,3 +524,12 @@ def test_a_word_for_lesions_that_no_name_has_is_said(tmp_path: Path) -> None:
     found = find(tmp_path, lesion_names=["tumour", "tumuor"])
     assert codes(found) == ["UNKNOWN_WORD"]
     assert "no file has tumuor in" in found.findings[0].problem
+
+
+def test_images_with_hidden_names_are_told_and_not_taken(tmp_path: Path) -> None:
+    make(tmp_path, "sub-1_T1w.nii", "sub-1_seg.nii", "sub-2/.sub-2_T1w.nii.gz", "sub-2/._sub-2_T1w.nii.gz", ".x")
+    found = find(tmp_path)
+    assert [case.case for case in found.cases] == ["sub-1"]
+    (hidden,) = found.findings
+    assert (hidden.code, hidden.severity) == ("HIDDEN_FILES", "warning")
+    assert hidden.files == (("not used", "sub-2/.sub-2_T1w.nii.gz"),)
