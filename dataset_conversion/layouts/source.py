@@ -35,8 +35,8 @@ _MAX_OPENED = 1000
 def list_files(source: Path, expected: str) -> tuple[list[PurePosixPath], list[Finding]]:
     """Files below a source folder, relative to it, and what is wrong with folders in it.
 
-    A folder that may not be listed is an error; links to nothing, empty folders of subjects and images with hidden names
-    are warnings.
+    A folder that may not be listed is an error; links to nothing, empty folders of subjects and hidden images are
+    warnings.
 
     Args:
         source: what the user gave.

@@ -185,6 +185,18 @@ def test_the_atlas_comparison_has_every_trainer_of_this_package() -> None:
     assert {entry.trainer for entry in registry()} | {"nnUNetTrainer", "nnUNet_PrimusV3S_Trainer"} == trainers
 
 
+def test_the_isles_comparison_trains_every_trainer_twice_by_one_recipe() -> None:
+    from nnunet_transformers.training.registry import registry
+
+    experiment = parse_experiment(READY / "isles26.yaml")
+    endings = {f"_DiceTopK10_DA5_seed{run}" for run in (1, 2)}
+    trained = [model.trainer for model in experiment.models]
+    for trainer in (*(entry.trainer for entry in registry()), "nnUNet_PrimusV3S_Trainer"):
+        assert {name.removeprefix(trainer) for name in trained if name.startswith(f"{trainer}_")} == endings
+    assert len(trained) == 2 * (len(registry()) + 3)  # U-Net, ResEnc M, Primus
+    assert (experiment.by_site, experiment.scoring, experiment.needs_probabilities) == (True, "isles26", True)
+
+
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """nnU-Net's folders with a dataset 7 whose split has three folds."""
