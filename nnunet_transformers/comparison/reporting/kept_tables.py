@@ -21,11 +21,12 @@ Tables = Mapping[str, pd.DataFrame]
 FILE = "numbers.json"
 
 
-def stamp_of(scores: pd.DataFrame, baseline: str, metric: str, options: Options) -> str:
-    """What the tables depend on: every score, what is asked of them, and this version's rules."""
+def stamp_of(scores: pd.DataFrame, lesions: pd.DataFrame, baseline: str, metric: str, options: Options) -> str:
+    """What the tables depend on: every score and lesion, what is asked of them, and this version's rules."""
     how = repr((__version__, pd.__version__, RULES, METRICS, baseline, metric, options))
     digest = hashlib.sha256(how.encode())
-    digest.update(scores.to_csv(index=False).encode())
+    for table in (scores, lesions):
+        digest.update(table.to_csv(index=False).encode())
     return digest.hexdigest()
 
 

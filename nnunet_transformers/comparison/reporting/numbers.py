@@ -100,7 +100,7 @@ def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
     lacking = different_cases(of_metric[of_metric["value"].notna()])
     not_scored = different_cases(scores)
     cuts = lesion_size_cuts(of_metric)
-    stamp = stamp_of(scores, given.baseline, given.metric, given.options)
+    stamp = stamp_of(scores, given.lesions, given.baseline, given.metric, given.options)
     tables = kept_or_computed(kept, stamp, lambda: _tables(scores, of_metric, given))
     lesion_free = _lesion_free(scores)
     rankings: dict[str, Ranking] = {}
@@ -134,7 +134,7 @@ def compute(given: ReportInput, kept: Path | None = None) -> Numbers:
         unranked,
         challenge,
         {str(name): site_agreement(rows, given.baseline) for name, rows in of_metric.groupby("set", sort=False)},
-        detection_by_size(_of_scored(given.lesions, scores), given.options),
+        tables["detection"],
         lesion_free,
         lacking,
         (*notes, *(f"Ranking ({name}): {why}" for name, why in unranked.items())),
@@ -147,6 +147,7 @@ def _tables(scores: pd.DataFrame, of_metric: pd.DataFrame, given: ReportInput) -
         "comparisons": comparisons(scores, given.baseline, given.options),
         "stratum_summaries": stratum_summaries(of_metric, given.options),
         "stratum_comparisons": stratum_comparisons(of_metric, given.baseline, given.options),
+        "detection": detection_by_size(_of_scored(given.lesions, scores), given.options),
     }
 
 
