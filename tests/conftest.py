@@ -3,12 +3,17 @@
 import functools
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 
 # nnU-Net and torch read these when they are imported, so they are set before any test module is.
 os.environ["nnUNet_def_n_proc"] = "1"
 os.environ["nnUNet_compile"] = "f"
 os.environ["OMP_NUM_THREADS"] = "1"
+if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+    # Of this run alone, for all of its workers: a run that was killed as it compiled leaves libraries cut off.
+    _compiled = tempfile.TemporaryDirectory(prefix="torchinductor-")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = _compiled.name
 
 import pytest
 import torch
