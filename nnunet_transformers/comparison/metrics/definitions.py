@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nnunet_transformers.comparison.metrics.lesions import PARTNERS_IOU, LesionCounts
+from nnunet_transformers.comparison.metrics.lesions import PARTNERS_IOU, LesionCounts, Lesions
 from nnunet_transformers.comparison.metrics.mask_pair import MaskPair
 from nnunet_transformers.comparison.metrics.surface import SurfaceDistances
 
@@ -56,20 +56,38 @@ _NIKOLOV = "Nikolov et al., J Med Internet Res 23:e26151 (2021)"
 _HEIMANN = "Heimann et al., IEEE Trans Med Imaging 28:1251 (2009)"
 _METRICS_RELOADED = "Maier-Hein et al., Nat Methods 21:195 (2024)"
 _ISLES_PAPER = "Hernandez Petzsche et al., Sci Data 9:762 (2022)"
+_ISLES_26 = "ISLES'26, github.com/ezequieldlrosa/isles26, utils/eval_utils.py"
 _SCORERS = {
     "atlas": "ATLAS R2.0 challenge, github.com/npnl/atlas2_type2_eval, isles/scoring.py",
     "isles": f"ISLES'22, github.com/ezequieldlrosa/isles22, utils/eval_utils.py; {_ISLES_PAPER}",
-    "isles26": "ISLES'26, github.com/ezequieldlrosa/isles26, utils/eval_utils.py, with panoptica 1.0.1",
+    "isles26": f"{_ISLES_26}, with panoptica 1.0.1",
 }
 _CHALLENGES = {"atlas": "ATLAS", "isles": "ISLES'22", "isles26": "ISLES'26"}
 _NEIGHBOURS = {6: "a face", 26: "a face, an edge or a corner"}
-_BY_TOUCH = (
-    "TP: lesions of R with at least one voxel in P. FN: the other lesions of R. FP: lesions of P without a voxel in R."
+
+
+@dataclass(frozen=True)
+class _Counting:
+    """When a lesion is found: what counts so, the definition, and what it adds to labels and to the name of F1."""
+
+    counts: Callable[[Lesions], LesionCounts]
+    definition: str
+    label: str = ""
+    f1: str = ""
+
+
+_BY_TOUCH = _Counting(
+    lambda lesions: lesions.by_touch,
+    "TP: lesions of R with at least one voxel in P. FN: the other lesions of R. FP: lesions of P without a voxel in R.",
 )
-_ONE_TO_ONE = (
+_ONE_TO_ONE = _Counting(
+    lambda lesions: lesions.one_to_one,
     f"TP: pairs of a lesion of R and one of P whose intersection is at least {PARTNERS_IOU:g} of their union, each "
-    "lesion in one pair at most, the pair that shares most first. FN and FP: the other lesions of R and of P."
+    "lesion in one pair at most, the pair that shares most first. FN and FP: the other lesions of R and of P.",
+    label=", one to one",
+    f1=", also called recognition quality",
 )
+_COUNTINGS = {"atlas": _BY_TOUCH, "isles": _BY_TOUCH, "isles26": _ONE_TO_ONE}
 
 _SURFACE = (
     "The surface of R or P is its voxels with at least one of their six face neighbours outside it or outside the "
@@ -105,11 +123,7 @@ def _share_of_surfaces(tolerance_mm: float) -> Callable[[MaskPair], float]:
 
 
 def _of_lesions(challenge: str, of: Callable[[LesionCounts], float]) -> Callable[[MaskPair], float]:
-    def compute(pair: MaskPair) -> float:
-        lesions = pair.lesions(CONNECTIVITIES[challenge])
-        return of(lesions.one_to_one if challenge == "isles26" else lesions.by_touch)
-
-    return compute
+    return lambda pair: of(_COUNTINGS[challenge].counts(pair.lesions(CONNECTIVITIES[challenge])))
 
 
 def _nsd(name: str) -> Metric:
@@ -130,13 +144,9 @@ def _nsd(name: str) -> Metric:
 def _lesion_metrics(challenge: str) -> list[Metric]:
     connectivity = CONNECTIVITIES[challenge]
     neighbours = _NEIGHBOURS[connectivity]
-    counted = (
-        f"A lesion is a {connectivity}-connected component: voxels that share {neighbours}. "
-        f"{_ONE_TO_ONE if challenge == 'isles26' else _BY_TOUCH}"
-    )
-    label = f"{_CHALLENGES[challenge]}, {connectivity}-connected"
-    label += ", one to one" if challenge == "isles26" else ""
-    name = ", also called recognition quality" if challenge == "isles26" else ""
+    counting = _COUNTINGS[challenge]
+    counted = f"A lesion is a {connectivity}-connected component: voxels that share {neighbours}. {counting.definition}"
+    label = f"{_CHALLENGES[challenge]}, {connectivity}-connected{counting.label}"
     source = _SCORERS[challenge]
     from_counts = f"From the counts of {source}"
     return [
@@ -145,7 +155,7 @@ def _lesion_metrics(challenge: str) -> list[Metric]:
             f"Lesion F1 ({label})",
             "",
             True,
-            f"TP / (TP + (FP + FN) / 2){name}. {counted} Both empty: 1. One empty: 0.",
+            f"TP / (TP + (FP + FN) / 2){counting.f1}. {counted} Both empty: 1. One empty: 0.",
             source,
             _of_lesions(challenge, lambda lesions: lesions.f1),
         ),
@@ -251,7 +261,7 @@ METRICS: dict[str, Metric] = {
             "False lesions (ISLES'26, 26-connected, one to one)",
             "lesions",
             False,
-            f"FP. A lesion is a 26-connected component: voxels that share {_NEIGHBOURS[26]}. {_ONE_TO_ONE}",
+            f"FP. A lesion is a 26-connected component: voxels that share {_NEIGHBOURS[26]}. {_ONE_TO_ONE.definition}",
             f"From the counts of {_SCORERS['isles26']}",
             _of_lesions("isles26", lambda lesions: lesions.false),
         ),
@@ -263,7 +273,7 @@ METRICS: dict[str, Metric] = {
             "Area under precision over recall of the voxels, at all thresholds of the probability of a lesion, by "
             "trapezoids. R empty: 1 if all voxels have one probability, else 0, as the challenge has it, whatever P "
             "is. Undefined where probabilities were not kept.",
-            _SCORERS["isles26"].removesuffix(", with panoptica 1.0.1"),
+            _ISLES_26,
             lambda pair: pair.precision_recall_area,
             needs_probability=True,
         ),

@@ -23,7 +23,6 @@ _GREY = "#767676"
 _PALE = "#d9d9d9"
 _BAND = "#cfcfcf"
 _WIDTH = 800.0
-_PANEL_GAP = 26.0
 
 
 @dataclass(frozen=True)

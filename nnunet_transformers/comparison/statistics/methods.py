@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nnunet_transformers.comparison.statistics.options import FEW_SUBJECTS, Options
-from nnunet_transformers.comparison.statistics.sites import FEWEST_SITES
+from nnunet_transformers.comparison.statistics.sites import RULE
 from nnunet_transformers.comparison.statistics.verdict import RULES
 
 CAVEAT_CROSS_VALIDATION = (
@@ -72,9 +72,9 @@ def methods_text(options: Options, baseline: str, units: dict[str, str]) -> Sequ
     return (
         f"Means, medians and quartiles are over cases; their {level} confidence intervals come from a bootstrap that "
         f"resamples subjects with all of their cases ({options.resamples:,} resamples, seed {options.seed}; expanded "
-        "percentile intervals, Hesterberg 2015). Undefined values are counted and left out. Where the site of each "
-        f"case is known and there are {FEWEST_SITES} sites or more, sites are resampled instead, each with all of its "
-        "subjects: of means by the cluster-robust standard error for uneven sites (Bell and McCaffrey 2002) with "
+        "percentile intervals, Hesterberg 2015). Undefined values are counted and left out. "
+        f"{RULE.capitalize()}, sites are resampled instead, each with all of its subjects: of means by the "
+        "cluster-robust standard error for uneven sites (Bell and McCaffrey 2002) with "
         "degrees of freedom by Imbens and Kolesár (2016), of medians and quartiles by as much wider resamples; the "
         "interval of subjects stands beside it in the tables.",
         f"Each model was compared with {baseline} on the cases that both were scored on. The difference is model "
